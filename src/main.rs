@@ -1,0 +1,2 @@
+#![doc = "The command-line program."]
+fn main() {}
