@@ -61,10 +61,8 @@ impl ErrorKind {
 }
 
 /// What went wrong, where, and what to do about it.
-#[derive(Debug)]
 pub struct Error(Box<Body>);
 
-#[derive(Debug)]
 struct Body {
     kind: ErrorKind,
     message: String,
@@ -122,6 +120,14 @@ impl fmt::Display for Error {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The kind, the message with its cause, and the hint: a cause's own `Debug` may be a whole shader.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind())?;
+        self.hint_text().map_or(Ok(()), |hint| write!(f, " ({hint})"))
     }
 }
 

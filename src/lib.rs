@@ -1,9 +1,15 @@
 //! heatlens debugs vision models with words, on any GPU.
 
 pub mod error;
+pub mod gpu;
+pub mod kernels;
+pub mod layers;
+pub mod plan;
 pub mod progress;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
+pub use gpu::Device;
+pub use plan::{Plan, Var};
 pub use progress::{Observer, Silent};
 pub use tensor::Tensor;

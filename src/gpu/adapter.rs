@@ -1,0 +1,201 @@
+//! Which adapters there are, and which one to use.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Profile;
+
+/// How to get an adapter where there is none.
+const NO_ADAPTER_HINT: &str = "install a Vulkan driver (on Linux without a GPU: Mesa's software Vulkan, \
+    `apt-get install mesa-vulkan-drivers libvulkan1`, or `make setup`); Metal and DX12 come with macOS and Windows";
+
+/// Which adapter to open.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AdapterChoice {
+    /// The fastest kind there is: discrete, then integrated, virtual, and software last.
+    #[default]
+    Best,
+    /// The adapter of this number in [`adapters`].
+    Index(usize),
+    /// The only adapter whose name (or backend and name) contains this text, whatever its case.
+    Name(String),
+    /// The best of a kind.
+    Power(Power),
+}
+
+impl std::str::FromStr for AdapterChoice {
+    type Err = Error;
+
+    /// A number is an index, anything else part of a name.
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index))
+    }
+}
+
+/// What kind of adapter to prefer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// An integrated GPU before a discrete one.
+    Low,
+    /// A discrete GPU before an integrated one.
+    High,
+}
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// Which adapter.
+    pub adapter: AdapterChoice,
+    /// Compile the shaders with every run-time check (bounds, loops), as untrusted WGSL is. The kernels' indices are
+    /// proven by their plans and tested both ways, so that checks only cost time.
+    pub checked_shaders: bool,
+    /// Run the kernels of another profile than the adapter's kind calls for (tests run both).
+    pub profile: Option<Profile>,
+}
+
+/// What is known of an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdapterSummary {
+    /// Its number in [`adapters`].
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's version and details.
+    pub driver_info: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub kind: String,
+    /// The largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// The largest range of a buffer that a kernel can read or write, in bytes.
+    pub max_binding_bytes: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Lanes a workgroup may have.
+    pub workgroup_lanes: u32,
+    /// Optional features that heatlens uses where they are: `timestamps`.
+    pub features: Vec<String>,
+    /// What compiles the shaders.
+    pub shader_compiler: String,
+}
+
+impl fmt::Display for AdapterSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {}, {} {})", self.name, self.backend, self.kind, self.driver, self.driver_info)
+    }
+}
+
+/// All adapters that can compute, the same ones in the same order each time.
+pub fn adapters() -> Vec<AdapterSummary> {
+    enumerate(&instance()).iter().enumerate().map(|(index, adapter)| summary(index, adapter)).collect()
+}
+
+pub(super) fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(descriptor)
+}
+
+fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+    all.into_iter().filter(|adapter| adapter.get_downlevel_capabilities().flags.contains(compute)).collect()
+}
+
+/// The adapter of a choice, with its number among all.
+pub(super) fn choose(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
+    let all = enumerate(instance);
+    if all.is_empty() {
+        return Err(Error::new(ErrorKind::Device, "no Vulkan, Metal or DX12 adapter was found").hint(NO_ADAPTER_HINT));
+    }
+    let listing = || {
+        let names: Vec<String> = all.iter().enumerate().map(|(i, a)| format!("{i}: {}", summary(i, a))).collect();
+        format!("the adapters are {}", names.join("; "))
+    };
+    let index = match choice {
+        AdapterChoice::Best => best(&all, Power::High),
+        AdapterChoice::Power(power) => best(&all, *power),
+        AdapterChoice::Index(index) if *index < all.len() => *index,
+        AdapterChoice::Index(index) => {
+            return Err(Error::new(ErrorKind::Device, format!("there is no adapter {index}")).hint(listing()));
+        }
+        AdapterChoice::Name(name) => {
+            let wanted = name.to_lowercase();
+            let matching: Vec<usize> =
+                (0..all.len()).filter(|&i| summary(i, &all[i]).to_string().to_lowercase().contains(&wanted)).collect();
+            match matching[..] {
+                [index] => index,
+                [] => {
+                    return Err(Error::new(ErrorKind::Device, format!("no adapter is called `{name}`")).hint(listing()));
+                }
+                _ => {
+                    let message = format!("{} adapters are called `{name}`", matching.len());
+                    return Err(Error::new(ErrorKind::Device, message).hint(listing()));
+                }
+            }
+        }
+    };
+    Ok((index, all[index].clone()))
+}
+
+fn best(all: &[wgpu::Adapter], power: Power) -> usize {
+    let rank = |adapter: &wgpu::Adapter| match (adapter.get_info().device_type, power) {
+        (wgpu::DeviceType::DiscreteGpu, Power::High) | (wgpu::DeviceType::IntegratedGpu, Power::Low) => 0,
+        (wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::IntegratedGpu, _) => 1,
+        (wgpu::DeviceType::VirtualGpu, _) => 2,
+        (wgpu::DeviceType::Other, _) => 3,
+        (wgpu::DeviceType::Cpu, _) => 4,
+    };
+    (0..all.len()).min_by_key(|&i| rank(&all[i])).unwrap_or(0)
+}
+
+/// The shader family for an adapter's kind.
+pub(super) fn profile(adapter: &wgpu::Adapter) -> Profile {
+    match adapter.get_info().device_type {
+        wgpu::DeviceType::Cpu => Profile::Software,
+        _ => Profile::Hardware,
+    }
+}
+
+/// Optional features that are requested where the adapter has them.
+pub(super) fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    adapter.features() & wgpu::Features::TIMESTAMP_QUERY
+}
+
+pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Cpu => "cpu",
+        wgpu::DeviceType::Other => "other",
+    };
+    let shader_compiler = match info.backend {
+        wgpu::Backend::Vulkan => "naga to SPIR-V",
+        wgpu::Backend::Metal => "naga to MSL",
+        wgpu::Backend::Dx12 => "naga to HLSL, DXC where dxcompiler.dll is found, otherwise FXC",
+        _ => "naga",
+    };
+    let timestamps = wanted_features(adapter).contains(wgpu::Features::TIMESTAMP_QUERY);
+    AdapterSummary {
+        index,
+        name: info.name,
+        backend: info.backend.to_str().to_owned(),
+        driver: info.driver,
+        driver_info: info.driver_info,
+        kind: kind.to_owned(),
+        max_buffer_bytes: limits.max_buffer_size,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_lanes: limits.max_compute_invocations_per_workgroup,
+        features: if timestamps { vec!["timestamps".to_owned()] } else { Vec::new() },
+        shader_compiler: shader_compiler.to_owned(),
+    }
+}

@@ -1,0 +1,178 @@
+//! An open device: what it shares between plans.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::adapter::{self, AdapterSummary, DeviceOptions};
+use super::pipeline::{Pipeline, Pipelines};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Profile;
+use crate::layers::Parameter;
+
+/// An adapter opened for computing. Cloning shares it; it is `Send` and `Sync`.
+///
+/// Weights are uploaded once however many plans use them, and pipelines are compiled once.
+#[derive(Clone)]
+pub struct Device(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) profile: Profile,
+    summary: AdapterSummary,
+    pipelines: Pipelines,
+    uploads: Mutex<HashMap<usize, Upload>>,
+}
+
+struct Upload {
+    buffer: wgpu::Buffer,
+    is_alive: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Device").field(&self.0.summary).finish()
+    }
+}
+
+impl Device {
+    /// Opens the fastest kind of adapter there is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if there is none.
+    pub fn best() -> Result<Self> {
+        Self::open(&DeviceOptions::default())
+    }
+
+    /// Opens an adapter with the limits it has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if there is no such adapter or it can't be opened.
+    pub fn open(options: &DeviceOptions) -> Result<Self> {
+        let instance = adapter::instance();
+        let (index, adapter) = adapter::choose(&instance, &options.adapter)?;
+        let summary = adapter::summary(index, &adapter);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("heatlens"),
+            required_features: adapter::wanted_features(&adapter),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
+        let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter));
+        Ok(Self::new(summary, profile, options.checked_shaders, device, queue))
+    }
+
+    /// Uses a host program's own device, so that it can share one between its window and heatlens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] naming each limit of the device that is under what the kernels need.
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let limits = device.limits();
+        let needs = [
+            ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, 6),
+            ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup, 64),
+            ("max_compute_workgroup_size_x", limits.max_compute_workgroup_size_x, 64),
+            ("max_compute_workgroup_storage_size", limits.max_compute_workgroup_storage_size, 16_384),
+            ("max_compute_workgroups_per_dimension", limits.max_compute_workgroups_per_dimension, 65_535),
+        ];
+        let lacking: Vec<String> = needs
+            .iter()
+            .filter(|(_, has, needed)| has < needed)
+            .map(|(name, has, needed)| format!("{name} is {has}, needed are {needed}"))
+            .collect();
+        if !lacking.is_empty() {
+            let message = format!("the host's wgpu device lacks limits: {}", lacking.join("; "));
+            return Err(Error::new(ErrorKind::Limit, message)
+                .hint("request the device with these limits, or with adapter.limits()"));
+        }
+        Ok(Self::new(adapter::summary(0, adapter), adapter::profile(adapter), false, device, queue))
+    }
+
+    fn new(summary: AdapterSummary, profile: Profile, checked: bool, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let pipelines = Pipelines::new(checked);
+        Self(Arc::new(Shared { device, queue, profile, summary, pipelines, uploads: Mutex::default() }))
+    }
+
+    /// What is known of the adapter.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// The shader family in use.
+    pub fn profile(&self) -> Profile {
+        self.0.profile
+    }
+
+    /// The largest value a plan may hold, in bytes.
+    pub fn max_value_bytes(&self) -> u64 {
+        let limits = self.0.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Shared {
+    /// Runs `build` and turns what the device has to say against it into an error.
+    pub(super) fn checked<T>(&self, what: &str, build: impl FnOnce() -> Result<T>) -> Result<T> {
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let result = build();
+        let errors = [pollster::block_on(internal.pop()), pollster::block_on(memory.pop())];
+        let errors = errors.into_iter().chain([pollster::block_on(validation.pop())]);
+        match errors.flatten().next() {
+            None => result,
+            Some(error @ wgpu::Error::OutOfMemory { .. }) => {
+                Err(Error::new(ErrorKind::Limit, format!("{}: out of memory while {what}", self.summary.name))
+                    .hint("use a smaller --batch")
+                    .caused_by(error))
+            }
+            Some(error) => {
+                Err(Error::new(ErrorKind::Device, format!("{}: {what}", self.summary.name)).caused_by(error))
+            }
+        }
+    }
+
+    /// The pipelines of `keys`, the new ones compiled side by side.
+    pub(super) fn pipelines(&self, launches: &[&crate::kernels::Launch]) -> Result<Vec<Arc<Pipeline>>> {
+        self.pipelines.get(self, launches)
+    }
+
+    /// The buffer of a parameter, uploaded if it isn't there yet. Those that no layer holds any more are dropped.
+    pub(super) fn upload(&self, parameter: &Parameter) -> wgpu::Buffer {
+        let mut uploads = lock(&self.uploads);
+        uploads.retain(|_, upload| (upload.is_alive)());
+        let entry = uploads.entry(parameter.key()).or_insert_with(|| Upload {
+            buffer: self.filled_buffer(parameter.name(), bytemuck::cast_slice(parameter.values())),
+            is_alive: Box::new(parameter.liveness()),
+        });
+        entry.buffer.clone()
+    }
+
+    /// A storage buffer holding `bytes`.
+    pub(super) fn filled_buffer(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: (bytes.len() as u64).max(16).next_multiple_of(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&buffer, 0, bytes);
+        buffer
+    }
+
+    /// The bytes of all uploaded parameters.
+    pub(super) fn uploaded_bytes(&self) -> u64 {
+        lock(&self.uploads).values().map(|upload| upload.buffer.size()).sum()
+    }
+}
+
+/// Locks, also after a panic elsewhere: what is guarded is a cache whose entries are complete or absent.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

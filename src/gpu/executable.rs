@@ -1,0 +1,314 @@
+//! Compiled plans: everything a run needs is made beforehand, and a run only encodes.
+
+use std::sync::{Arc, Mutex};
+
+use super::device::{Device, lock};
+use super::outputs::Outputs;
+use super::pipeline::Pipeline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::{Element, Launch, Profile};
+use crate::plan::{Plan, Source, Value};
+
+/// Operations after which a run on hardware is cut into another submission, so that no operating system's watchdog
+/// takes it for a hang: a fifth of a second at 500 GFLOP/s.
+const FLOPS_PER_SUBMISSION: u64 = 100_000_000_000;
+
+/// Values for an input of a plan.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Rows of f32, without padding.
+    F32(&'a [f32]),
+    /// Unsigned integers.
+    U32(&'a [u32]),
+    /// Bytes (pixels).
+    Bytes(&'a [u8]),
+}
+
+/// A plan compiled for a device. Runs are serialised; it is `Send` and `Sync`.
+pub struct Executable {
+    device: Device,
+    steps: Vec<Step>,
+    inputs: Vec<(String, Value, wgpu::Buffer)>,
+    outputs: Vec<(String, Value, wgpu::Buffer)>,
+    /// Buffers that start each run at zero.
+    accumulators: Vec<wgpu::Buffer>,
+    /// Every buffer that dispatches write.
+    values: Vec<wgpu::Buffer>,
+    readback: wgpu::Buffer,
+    bytes: u64,
+    running: Mutex<()>,
+}
+
+struct Step {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+    flops: u64,
+}
+
+impl std::fmt::Debug for Executable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executable").field("dispatches", &self.steps.len()).field("bytes", &self.bytes).finish()
+    }
+}
+
+impl Device {
+    /// Makes a plan runnable: compiles its pipelines, uploads its parameters and makes its buffers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if a value or parameter is larger than the adapter can bind, naming it and both sizes;
+    /// [`ErrorKind::Device`] if a shader doesn't compile.
+    pub fn compile(&self, plan: &Plan) -> Result<Executable> {
+        self.check_sizes(plan)?;
+        let shared = self.shared();
+        let launches: Vec<Launch> =
+            plan.dispatches().iter().map(|dispatch| dispatch.kernel.launch(shared.profile)).collect();
+        let pipelines = shared.pipelines(&launches.iter().collect::<Vec<_>>())?;
+        shared.checked("making a plan's buffers", || {
+            let slots = plan.slots();
+            let buffers: Vec<wgpu::Buffer> = slots.bytes.iter().map(|&bytes| self.slot_buffer(bytes)).collect();
+            let (uniforms, offsets) = self.uniforms(&launches);
+            let steps = plan
+                .dispatches()
+                .iter()
+                .zip(launches.iter().zip(pipelines))
+                .zip(offsets)
+                .map(|((dispatch, (launch, pipeline)), (offset, size))| {
+                    let sources: Vec<wgpu::Buffer> = dispatch
+                        .reads
+                        .iter()
+                        .map(|source| match source {
+                            Source::Var(var) => buffers[slots.slot_of[var.0]].clone(),
+                            Source::Parameter(parameter) => shared.upload(parameter),
+                            Source::Constant(words) => shared.filled_buffer("constants", bytemuck::cast_slice(words)),
+                        })
+                        .chain([buffers[slots.slot_of[dispatch.output.0]].clone()])
+                        .collect();
+                    let params = wgpu::BufferBinding { buffer: &uniforms, offset, size: wgpu::BufferSize::new(size) };
+                    let resources = std::iter::once(wgpu::BindingResource::Buffer(params))
+                        .chain(sources.iter().map(wgpu::Buffer::as_entire_binding));
+                    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+                        .zip(resources)
+                        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+                        .collect();
+                    let bind_group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(launch.shader.label),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    });
+                    Step { pipeline, bind_group, grid: launch.grid, flops: dispatch.kernel.flops() }
+                })
+                .collect();
+            let named = |list: &[(String, crate::plan::Var)]| {
+                let entry = |(name, var): &(String, crate::plan::Var)| {
+                    (name.clone(), plan.value(*var).clone(), buffers[slots.slot_of[var.0]].clone())
+                };
+                list.iter().map(entry).collect::<Vec<_>>()
+            };
+            let outputs = named(plan.outputs());
+            let accumulating = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.accumulates());
+            let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
+            let readback_bytes: u64 = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum();
+            let readback = shared.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: readback_bytes.max(4),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            Ok(Executable {
+                device: self.clone(),
+                steps,
+                inputs: named(plan.inputs()),
+                outputs,
+                accumulators,
+                values: buffers,
+                bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
+                readback,
+                running: Mutex::default(),
+            })
+        })
+    }
+
+    fn check_sizes(&self, plan: &Plan) -> Result<()> {
+        let largest = self.max_value_bytes();
+        let values = plan.dispatches().iter().map(|dispatch| {
+            let shape = plan.shape(dispatch.output);
+            (format!("the result of {} {shape:?}", dispatch.kernel.name()), 4 * plan.value(dispatch.output).len as u64)
+        });
+        let parameters =
+            plan.parameters().into_iter().map(|p| (format!("tensor {}", p.name()), 4 * p.values().len() as u64));
+        for (what, bytes) in values.chain(parameters) {
+            if bytes > largest {
+                let name = &self.summary().name;
+                let message = format!("{what} takes {bytes} bytes, and {name} binds at most {largest}");
+                return Err(Error::new(ErrorKind::Limit, message)
+                    .hint("use a smaller --batch, or an adapter with a larger limit (heatlens doctor lists them)"));
+            }
+        }
+        Ok(())
+    }
+
+    fn slot_buffer(&self, bytes: u64) -> wgpu::Buffer {
+        self.shared().device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("values"),
+            size: bytes.max(16).next_multiple_of(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// One buffer with every launch's parameters, and where each lies.
+    fn uniforms(&self, launches: &[Launch]) -> (wgpu::Buffer, Vec<(u64, u64)>) {
+        let alignment = self.shared().device.limits().min_uniform_buffer_offset_alignment as usize;
+        let mut bytes = Vec::new();
+        let mut places = Vec::with_capacity(launches.len());
+        for launch in launches {
+            bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+            places.push((bytes.len() as u64, launch.params.len() as u64));
+            bytes.extend_from_slice(&launch.params);
+        }
+        (self.shared().filled_buffer("parameters", &bytes), places)
+    }
+}
+
+impl Executable {
+    /// The bytes on the GPU: values, parameters, uniforms and readback.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The number of dispatches of a run.
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Fills every value but the inputs with NaN (all bits set), so that what a kernel doesn't write shows in the result.
+    pub fn poison(&self) {
+        let _one_at_a_time = lock(&self.running);
+        let queue = &self.device.shared().queue;
+        for buffer in &self.values {
+            queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+        }
+    }
+
+    /// Uploads the inputs, runs every dispatch in one compute pass of one submission, and reads the outputs back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if the inputs aren't the plan's, by name, type and length; [`ErrorKind::Device`] if the
+    /// device fails.
+    pub fn run(&self, inputs: &[(&str, Input<'_>)]) -> Result<Outputs> {
+        let shared = self.device.shared();
+        let _one_at_a_time = lock(&self.running);
+        shared.checked("running a plan", || {
+            self.upload(inputs)?;
+            self.submit();
+            self.read_back()
+        })
+    }
+
+    fn upload(&self, inputs: &[(&str, Input<'_>)]) -> Result<()> {
+        for (name, value, buffer) in &self.inputs {
+            let Some((_, input)) = inputs.iter().find(|(given, _)| given == name) else {
+                return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` wasn't given")));
+            };
+            let (rows, channels) = (value.shape.rows(), value.shape.channels);
+            let expected = rows * channels;
+            let padded;
+            let (bytes, given): (&[u8], usize) = match (input, value.element) {
+                (Input::F32(values), Element::F32) => {
+                    padded = crate::layers::padded_rows(values, channels);
+                    (bytemuck::cast_slice(&padded), values.len())
+                }
+                (Input::U32(values), Element::U32) => (bytemuck::cast_slice(values), values.len()),
+                (Input::Bytes(bytes), Element::U32) => (bytes, bytes.len().div_ceil(4)),
+                (_, element) => {
+                    return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` takes {element:?} values")));
+                }
+            };
+            if given != expected {
+                let message = format!("the input `{name}` takes {expected} values ({:?}), not {given}", value.shape);
+                return Err(Error::new(ErrorKind::Usage, message));
+            }
+            let whole = bytes.len() / 4 * 4;
+            let queue = &self.device.shared().queue;
+            queue.write_buffer(buffer, 0, &bytes[..whole]);
+            if whole < bytes.len() {
+                let mut tail = [0; 4];
+                tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                queue.write_buffer(buffer, whole as u64, &tail);
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&self) {
+        let shared = self.device.shared();
+        let encoder = || shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
+        let mut current = encoder();
+        for buffer in &self.accumulators {
+            current.clear_buffer(buffer, 0, None);
+        }
+        for (number, steps) in self.submissions().into_iter().enumerate() {
+            if number > 0 {
+                shared.queue.submit([std::mem::replace(&mut current, encoder()).finish()]);
+            }
+            let mut pass = current.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for step in steps {
+                let [x, y, z] = step.grid;
+                pass.set_pipeline(&step.pipeline.pipeline);
+                pass.set_bind_group(0, &step.bind_group, &[]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        let mut offset = 0;
+        for (_, value, buffer) in &self.outputs {
+            let bytes = 4 * value.len as u64;
+            current.copy_buffer_to_buffer(buffer, 0, &self.readback, offset, bytes);
+            offset += bytes;
+        }
+        shared.queue.submit([current.finish()]);
+    }
+
+    /// The steps, cut where a watchdog might become impatient.
+    fn submissions(&self) -> Vec<&[Step]> {
+        if self.device.profile() == Profile::Software {
+            return vec![&self.steps];
+        }
+        let mut spent = 0;
+        let same_submission = |_: &Step, next: &Step| {
+            spent += next.flops;
+            let fits = spent <= FLOPS_PER_SUBMISSION;
+            if !fits {
+                spent = next.flops;
+            }
+            fits
+        };
+        self.steps.chunk_by(same_submission).collect()
+    }
+
+    fn read_back(&self) -> Result<Outputs> {
+        let shared = self.device.shared();
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(ErrorKind::Device, format!("{}: reading results back", self.device.summary().name)).caused_by(e)
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.readback.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver lives until the map has answered.
+            let _ = sender.send(result);
+        });
+        shared.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| failed(e.into()))?;
+        receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
+        let mut named = Vec::with_capacity(self.outputs.len());
+        {
+            let view = self.readback.get_mapped_range(..).map_err(|e| failed(e.into()))?;
+            let mut offset = 0;
+            for (name, value, _) in &self.outputs {
+                let bytes = 4 * value.len;
+                named.push((name.clone(), value.clone(), bytemuck::pod_collect_to_vec(&view[offset..offset + bytes])));
+                offset += bytes;
+            }
+        }
+        self.readback.unmap();
+        Ok(Outputs { named })
+    }
+}

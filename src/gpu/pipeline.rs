@@ -1,0 +1,117 @@
+//! Compute pipelines, compiled once for a device.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rayon::prelude::*;
+
+use super::device::{Shared, lock};
+use crate::error::Result;
+use crate::kernels::{Launch, Shader};
+
+/// A compiled kernel with the layout of its bindings.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+}
+
+type Key = (&'static str, Vec<(&'static str, u32)>);
+
+/// All pipelines of a device.
+pub(super) struct Pipelines {
+    checked: bool,
+    compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
+}
+
+impl Pipelines {
+    pub(super) fn new(checked: bool) -> Self {
+        Self { checked, compiled: Mutex::default() }
+    }
+
+    pub(super) fn get(&self, shared: &Shared, launches: &[&Launch]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut missing: HashMap<Key, &Launch> = HashMap::new();
+        {
+            let compiled = lock(&self.compiled);
+            for launch in launches.iter().filter(|launch| !compiled.contains_key(&key(launch))) {
+                missing.insert(key(launch), launch);
+            }
+        }
+        // Shader compilation is most of a start-up on software Vulkan, and wgpu compiles on the calling thread. Error
+        // scopes are per thread.
+        let built: Vec<(Key, Pipeline)> = missing
+            .into_par_iter()
+            .map(|(key, launch)| {
+                let what = format!("compiling {}", launch.shader.label);
+                let pipeline = shared.checked(&what, || Ok(self.build(&shared.device, launch)))?;
+                Ok((key, pipeline))
+            })
+            .collect::<Result<_>>()?;
+        let mut compiled = lock(&self.compiled);
+        for (key, pipeline) in built {
+            compiled.entry(key).or_insert_with(|| Arc::new(pipeline));
+        }
+        Ok(launches.iter().map(|launch| compiled[&key(launch)].clone()).collect())
+    }
+
+    fn build(&self, device: &wgpu::Device, launch: &Launch) -> Pipeline {
+        let shader = launch.shader;
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(shader.label),
+            entries: &bindings(shader),
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(shader.label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let constants: Vec<(&str, f64)> =
+            launch.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.label),
+            layout: Some(&pipeline_layout),
+            module: &self.module(device, shader),
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: self.checked,
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+
+    fn module(&self, device: &wgpu::Device, shader: &Shader) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(shader.label),
+            source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+        };
+        if self.checked {
+            return device.create_shader_module(descriptor);
+        }
+        #[expect(unsafe_code, reason = "run-time checks cost up to half of a GEMM's speed")]
+        // SAFETY: the shaders are this crate's own; plans check every operand's length against the kernel's before a
+        // dispatch exists, and the kernel tests run each shader with and without the checks.
+        unsafe {
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
+    }
+}
+
+fn key(launch: &Launch) -> Key {
+    (launch.shader.label, launch.constants.clone())
+}
+
+/// Binding 0 is the uniform, then come the operands that are read, and last the output.
+fn bindings(shader: &Shader) -> Vec<wgpu::BindGroupLayoutEntry> {
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let types = std::iter::once(wgpu::BufferBindingType::Uniform)
+        .chain(std::iter::repeat_n(storage(true), shader.reads))
+        .chain([storage(false)]);
+    let entry = |(binding, ty)| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    (0..).zip(types).map(entry).collect()
+}

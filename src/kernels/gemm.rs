@@ -1,0 +1,216 @@
+//! Convolution and matrix product with a fused epilogue (`shaders/gemm_direct_8.wgsl`, `shaders/gemm_tiled_8x2.wgsl`).
+//!
+//! Both are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
+//! channels, and a matrix product is a 1×1 window. The two shaders add the same products in the same order.
+
+use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+
+static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
+static TILED: Shader = shader!("gemm_tiled_8x2", reads: 4);
+
+/// What is applied to a result before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x·Φ(x)` with the error function (Hendrycks and Gimpel 2016), to 1e-6.
+    Gelu,
+    /// `x·σ(1.702 x)`, as OpenAI's CLIP has it.
+    QuickGelu,
+}
+
+impl Activation {
+    fn code(self) -> u32 {
+        match self {
+            Self::Identity => 0,
+            Self::Relu => 1,
+            Self::Gelu => 2,
+            Self::QuickGelu => 3,
+        }
+    }
+
+    /// The function in f64.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::Identity => x,
+            Self::Relu => x.max(0.0),
+            Self::Gelu => 0.5 * x * statrs::function::erf::erfc(-x / std::f64::consts::SQRT_2),
+            Self::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        }
+    }
+}
+
+/// The window that slides over an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Distance between positions, in both directions.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub padding: usize,
+}
+
+impl Window {
+    /// The number of positions, down and across, on an image of the given size.
+    ///
+    /// # Panics
+    /// If the window is larger than the padded image; models check their input sizes first.
+    pub fn output_size(&self, height: usize, width: usize) -> (usize, usize) {
+        let across = |extent: usize, window: usize| {
+            let free = (extent + 2 * self.padding).checked_sub(window);
+            free.expect("the window fits the padded image") / self.stride + 1
+        };
+        (across(height, self.height), across(width, self.width))
+    }
+
+    /// The taps of the position (y, x) that lie on the image: number of the tap, row and column.
+    pub(super) fn taps(
+        self,
+        y: usize,
+        x: usize,
+        height: usize,
+        width: usize,
+    ) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.height * self.width).filter_map(move |tap| {
+            let iy = (y * self.stride + tap / self.width).checked_sub(self.padding)?;
+            let ix = (x * self.stride + tap % self.width).checked_sub(self.padding)?;
+            (iy < height && ix < width).then_some((tap, iy, ix))
+        })
+    }
+}
+
+/// All (image, y, x), in the order of rows.
+pub(super) fn positions(images: usize, height: usize, width: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..images).flat_map(move |image| (0..height).flat_map(move |y| (0..width).map(move |x| (image, y, x))))
+}
+
+/// `activation(window(x) · W + bias [+ residual])`.
+#[derive(Debug, Clone)]
+pub struct Gemm {
+    /// Images.
+    pub images: usize,
+    /// Input height.
+    pub height: usize,
+    /// Input width.
+    pub width: usize,
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// The sliding window.
+    pub window: Window,
+    /// What is applied at the end.
+    pub activation: Activation,
+    /// Whether the fourth operand is added before the activation. Without it that operand is the bias once more.
+    pub residual: bool,
+}
+
+impl Gemm {
+    /// Output height and width.
+    pub fn output_size(&self) -> (usize, usize) {
+        self.window.output_size(self.height, self.width)
+    }
+
+    /// A plain product of `[rows, inputs]` and `[inputs, outputs]`.
+    pub fn product(rows: usize, inputs: usize, outputs: usize) -> Self {
+        Self {
+            images: 1,
+            height: rows,
+            width: 1,
+            inputs,
+            outputs,
+            window: Window { height: 1, width: 1, stride: 1, padding: 0 },
+            activation: Activation::Identity,
+            residual: false,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        let (height, width) = self.output_size();
+        self.images * height * width
+    }
+
+    fn taps(&self) -> usize {
+        self.window.height * self.window.width
+    }
+}
+
+impl Kernel for Gemm {
+    fn name(&self) -> &'static str {
+        "gemm"
+    }
+
+    fn reads(&self) -> Vec<Operand> {
+        let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
+        vec![
+            Operand::f32(self.images * self.height * self.width * inputs),
+            Operand::f32(self.taps() * inputs * outputs),
+            Operand::f32(outputs),
+            Operand::f32(if self.residual { self.rows() * outputs } else { outputs }),
+        ]
+    }
+
+    fn output(&self) -> Operand {
+        Operand::f32(self.rows() * pad4(self.outputs))
+    }
+
+    fn flops(&self) -> u64 {
+        2 * (self.rows() * self.taps() * pad4(self.inputs) * pad4(self.outputs)) as u64
+    }
+
+    fn launch(&self, profile: Profile) -> Launch {
+        let (height, width) = self.output_size();
+        let outputs4 = pad4(self.outputs) / 4;
+        let params = params(&[
+            size(self.rows()),
+            size(pad4(self.inputs) / 4),
+            size(outputs4),
+            self.activation.code(),
+            size(self.height),
+            size(self.width),
+            size(height),
+            size(width),
+            size(self.window.height),
+            size(self.window.width),
+            size(self.window.stride),
+            size(self.window.padding),
+            u32::from(self.residual),
+        ]);
+        let (shader, tile_rows, tile_columns4) = match profile {
+            Profile::Software => (&DIRECT, 8, 8),
+            Profile::Hardware => (&TILED, 64, 16),
+        };
+        let grid = fold(self.rows().div_ceil(tile_rows) * outputs4.div_ceil(tile_columns4));
+        Launch { shader, constants: Vec::new(), params, grid }
+    }
+
+    fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
+        let [input, weight, bias, residual] = [reads[0].f32(), reads[1].f32(), reads[2].f32(), reads[3].f32()];
+        let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
+        let (height, width) = self.output_size();
+        let mut output = Vec::with_capacity(self.output().len);
+        let mut sums = vec![0.0; outputs];
+        for (image, y, x) in positions(self.images, height, width) {
+            sums.fill(0.0);
+            for (tap, iy, ix) in self.window.taps(y, x, self.height, self.width) {
+                let pixel = &input[((image * self.height + iy) * self.width + ix) * inputs..][..inputs];
+                for (i, &value) in pixel.iter().enumerate() {
+                    let weights = &weight[(tap * inputs + i) * outputs..][..outputs];
+                    for (sum, &weight) in sums.iter_mut().zip(weights) {
+                        *sum += f64::from(value) * f64::from(weight);
+                    }
+                }
+            }
+            for (o, &sum) in sums.iter().enumerate() {
+                let add = if self.residual { f64::from(residual[output.len()]) } else { 0.0 };
+                output.push(self.activation.apply(sum + f64::from(bias[o]) + add));
+            }
+        }
+        output
+    }
+}

@@ -1,0 +1,101 @@
+//! Heatmap aggregation (`shaders/map_counts.wgsl`).
+
+use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+
+static SHADER: Shader = shader!("map_counts", reads: 3);
+
+/// Rows that one chunk holds at most.
+const CHUNK_ROWS: usize = 256;
+
+/// A run of listed rows that belong to one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// The group.
+    pub group: usize,
+    /// The first listed row.
+    pub first: usize,
+    /// The number of rows.
+    pub rows: usize,
+}
+
+impl Chunk {
+    /// Cuts groups, listed one after the other, into chunks of a size that spreads over a GPU.
+    pub fn split(groups: &[Vec<u32>]) -> Vec<Self> {
+        let mut chunks = Vec::new();
+        let mut first = 0;
+        for (group, rows) in groups.iter().enumerate() {
+            for chunk in rows.chunks(CHUNK_ROWS) {
+                chunks.push(Self { group, first, rows: chunk.len() });
+                first += chunk.len();
+            }
+        }
+        chunks
+    }
+
+    /// The chunk as the shader reads it.
+    pub fn words(&self) -> [u32; 4] {
+        [size(self.group), size(self.first), size(self.rows), 0]
+    }
+}
+
+/// For each group the number of its rows in which score i is above score j, strictly.
+#[derive(Debug, Clone)]
+pub struct MapCounts {
+    /// Rows of scores.
+    pub rows: usize,
+    /// Concepts C.
+    pub concepts: usize,
+    /// Length of the row list over all groups.
+    pub listed: usize,
+    /// Chunks the list is cut into.
+    pub chunks: usize,
+    /// Groups.
+    pub groups: usize,
+}
+
+impl Kernel for MapCounts {
+    fn name(&self) -> &'static str {
+        "map_counts"
+    }
+
+    fn reads(&self) -> Vec<Operand> {
+        vec![Operand::f32(self.rows * pad4(self.concepts)), Operand::u32(self.listed), Operand::u32(4 * self.chunks)]
+    }
+
+    fn output(&self) -> Operand {
+        Operand::u32(self.groups * self.concepts * self.concepts)
+    }
+
+    fn accumulates(&self) -> bool {
+        true
+    }
+
+    fn flops(&self) -> u64 {
+        (self.listed * self.concepts * self.concepts) as u64
+    }
+
+    fn launch(&self, _: Profile) -> Launch {
+        let concepts4 = pad4(self.concepts) / 4;
+        let block_groups = (concepts4 * concepts4).div_ceil(64);
+        let params = params(&[size(self.concepts), size(concepts4), size(self.chunks), size(block_groups)]);
+        Launch { shader: &SHADER, constants: Vec::new(), params, grid: fold(block_groups * self.chunks) }
+    }
+
+    fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
+        let (scores, listed, chunks) = (reads[0].f32(), reads[1].u32(), reads[2].u32());
+        let cells = self.concepts * self.concepts;
+        let mut counts = vec![0.0; self.groups * cells];
+        for chunk in chunks.chunks_exact(4) {
+            let [group, first, rows] = [chunk[0] as usize, chunk[1] as usize, chunk[2] as usize];
+            for &row in &listed[first..first + rows] {
+                let scores = &scores[row as usize * pad4(self.concepts)..][..self.concepts];
+                for (i, left) in scores.iter().enumerate() {
+                    for (j, right) in scores.iter().enumerate() {
+                        counts[group * cells + i * self.concepts + j] += f64::from(u8::from(left > right));
+                    }
+                }
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,231 @@
+//! The kernels: one struct per shader, which says everything about a dispatch but the buffers.
+//!
+//! `shaders/layer_norm.wgsl` belongs to `kernels/layer_norm.rs` and to [`LayerNorm`]. A kernel knows its uniform
+//! parameters, its grid, the work it does and, as [`Kernel::reference`], the same computation in f64 on the host, which
+//! the tests and `heatlens doctor` compare it with. Nothing in here runs anything on a GPU.
+//!
+//! Every shader follows one convention: binding 0 is the uniform `Params`, then come the operands that are read, in
+//! order, and last the one that is written. Activations are rows of channels, channels padded to a multiple of 4 with
+//! zeros, and bound as `array<vec4<f32>>`.
+
+mod argmax;
+mod attention;
+pub mod cases;
+mod embed;
+mod end_pool;
+mod gemm;
+mod gram;
+mod l2_normalize;
+mod layer_norm;
+mod map_counts;
+mod map_distances;
+mod normalize_image;
+mod pool;
+
+pub use argmax::Argmax;
+pub use attention::Attention;
+pub use embed::{EmbedPatches, EmbedTokens};
+pub use end_pool::{EndPool, EndToken};
+pub use gemm::{Activation, Gemm, Window};
+pub use gram::Gram;
+pub use l2_normalize::L2Normalize;
+pub use layer_norm::LayerNorm;
+pub use map_counts::{Chunk, MapCounts};
+pub use map_distances::{DistanceForm, MapConstants, MapDistances, NO_MAP};
+pub use normalize_image::NormalizeImage;
+pub use pool::{MaxPool, MeanPool};
+
+/// The shader families that a plan is compiled for, chosen by the kind of adapter.
+///
+/// Hardware likes tiles in workgroup memory. On software Vulkan a lane is one invocation of a CPU's vector unit, a
+/// barrier is a coroutine switch, and register tiles without workgroup memory are several times faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// A discrete, integrated or virtual GPU.
+    Hardware,
+    /// A software rasteriser such as llvmpipe or WARP.
+    Software,
+}
+
+/// One WGSL module: its name (that of its file), its text and how it uses its operands.
+#[derive(Debug)]
+pub struct Shader {
+    /// The file's name without `.wgsl`; the pipelines and dispatches are labelled with it.
+    pub label: &'static str,
+    /// The WGSL text.
+    pub source: &'static str,
+    /// The number of operands that are read; they are bound at 1, 2, … and the output after them.
+    pub reads: usize,
+}
+
+/// Defines the [`Shader`] of a file under `shaders/`.
+macro_rules! shader {
+    ($label:literal, reads: $reads:literal) => {
+        $crate::kernels::Shader {
+            label: $label,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $label, ".wgsl")),
+            reads: $reads,
+        }
+    };
+}
+pub(crate) use shader;
+
+/// How to launch a kernel on one profile.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The module to run.
+    pub shader: &'static Shader,
+    /// Values of its `override` constants; with the module they identify a pipeline.
+    pub constants: Vec<(&'static str, u32)>,
+    /// The bytes of its uniform `Params`, a multiple of 16.
+    pub params: Vec<u8>,
+    /// Workgroups in x, y and z.
+    pub grid: [u32; 3],
+}
+
+/// The element type of an operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer (indices, token ids, counts, packed bytes).
+    U32,
+}
+
+/// One buffer a kernel reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    /// Its element type.
+    pub element: Element,
+    /// Its length in elements, padding included.
+    pub len: usize,
+}
+
+impl Operand {
+    /// An f32 operand of `len` elements.
+    pub fn f32(len: usize) -> Self {
+        Self { element: Element::F32, len }
+    }
+
+    /// A u32 operand of `len` elements.
+    pub fn u32(len: usize) -> Self {
+        Self { element: Element::U32, len }
+    }
+
+    /// The operand's size in bytes.
+    pub fn bytes(&self) -> u64 {
+        4 * self.len as u64
+    }
+}
+
+/// Operand values on the host, as the references read them.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// Values of an f32 operand.
+    F32(&'a [f32]),
+    /// Values of a u32 operand.
+    U32(&'a [u32]),
+}
+
+impl<'a> Data<'a> {
+    /// The f32 values.
+    ///
+    /// # Panics
+    /// If the operand holds integers.
+    pub fn f32(self) -> &'a [f32] {
+        match self {
+            Self::F32(values) => values,
+            Self::U32(_) => panic!("the operand holds u32"),
+        }
+    }
+
+    /// The u32 values.
+    ///
+    /// # Panics
+    /// If the operand holds floats.
+    pub fn u32(self) -> &'a [u32] {
+        match self {
+            Self::U32(values) => values,
+            Self::F32(_) => panic!("the operand holds f32"),
+        }
+    }
+
+    /// The number of elements.
+    pub fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::U32(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A computation on the GPU at fixed sizes.
+pub trait Kernel: std::fmt::Debug + Send + Sync {
+    /// The kernel's name in plans, listings and `doctor`.
+    fn name(&self) -> &'static str;
+
+    /// The operands that are read, in binding order.
+    fn reads(&self) -> Vec<Operand>;
+
+    /// The operand that is written.
+    fn output(&self) -> Operand;
+
+    /// Whether the output must be all zeros before the dispatch, because the kernel adds to it.
+    fn accumulates(&self) -> bool {
+        false
+    }
+
+    /// The floating-point (or, for maps, comparing) operations done, a multiply-add counted as two.
+    fn flops(&self) -> u64;
+
+    /// How to run on `profile`.
+    fn launch(&self, profile: Profile) -> Launch;
+
+    /// The output by plain loops in f64 over `reads`, padding included.
+    fn reference(&self, reads: &[Data<'_>]) -> Vec<f64>;
+
+    /// The bytes moved if each operand is touched once.
+    fn bytes(&self) -> u64 {
+        self.reads().iter().map(Operand::bytes).sum::<u64>() + self.output().bytes()
+    }
+}
+
+/// `channels` rounded up to a multiple of 4.
+pub fn pad4(channels: usize) -> usize {
+    channels.next_multiple_of(4)
+}
+
+/// A size as a shader sees it.
+///
+/// # Panics
+/// If the size doesn't fit: plans check sizes against the adapter's limits, which are far smaller.
+pub(crate) fn size(value: usize) -> u32 {
+    u32::try_from(value).expect("sizes are checked against 32 bits when a plan is recorded")
+}
+
+/// A grid of `groups` workgroups, folded into y where x would pass the 65,535 that every adapter has.
+///
+/// Shaders take `id.y * count.x + id.x` as the group's number and leave the groups past the end idle.
+pub(crate) fn fold(groups: usize) -> [u32; 3] {
+    const LARGEST: usize = 65_535;
+    let groups = groups.max(1);
+    let y = groups.div_ceil(LARGEST);
+    [size(groups.div_ceil(y)), size(y), 1]
+}
+
+/// The lanes that share a row in the kernels that reduce one: a software adapter's vector unit, or two subgroups.
+pub(crate) fn row_lanes(profile: Profile) -> Vec<(&'static str, u32)> {
+    vec![("LANES", if profile == Profile::Software { 8 } else { 64 })]
+}
+
+/// The bytes of a uniform made of 32-bit words, padded to 16.
+pub(crate) fn params(words: &[u32]) -> Vec<u8> {
+    let mut bytes = bytemuck::cast_slice(words).to_vec();
+    bytes.resize(bytes.len().next_multiple_of(16), 0);
+    bytes
+}

@@ -1,0 +1,243 @@
+//! Writes the GEMM shaders. Their tiles live in named variables, because shader compilers reliably keep those in
+//! registers where they don't always keep an indexed array, and WGSL has no way to write them once.
+//!
+//! `HEATLENS_BLESS=1 cargo test --release --test shaders` writes the files; without it the test compares them.
+
+/// `text` once for each number below `count`, `$i` standing for the number.
+fn each(count: usize, text: &str) -> String {
+    (0..count).map(|i| text.replace("$i", &i.to_string())).collect()
+}
+
+const HEAD: &str = "\
+struct Params {
+    rows: u32,
+    inputs4: u32,
+    outputs4: u32,
+    activation: u32,
+    in_height: u32,
+    in_width: u32,
+    out_height: u32,
+    out_width: u32,
+    window_height: u32,
+    window_width: u32,
+    stride: u32,
+    padding: u32,
+    residual: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
+";
+
+const EPILOGUE: &str = "
+// The error function to 1.5e-7 (Abramowitz and Stegun 7.1.26). Past 10 it is 1, and its square would overflow.
+fn erf(x: vec4<f32>) -> vec4<f32> {
+    let a = min(abs(x), vec4<f32>(10.0));
+    let t = 1.0 / (1.0 + 0.3275911 * a);
+    let p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+    return sign(x) * (1.0 - p * exp(-a * a));
+}
+
+fn activate(x: vec4<f32>) -> vec4<f32> {
+    switch params.activation {
+        case 1u: {
+            return max(x, vec4<f32>(0.0));
+        }
+        case 2u: {
+            return 0.5 * x * (1.0 + erf(x * 0.70710678));
+        }
+        case 3u: {
+            return x / (1.0 + exp(min(-1.702 * x, vec4<f32>(80.0))));
+        }
+        default: {
+            return x;
+        }
+    }
+}
+
+fn store(row: u32, column: u32, sum: vec4<f32>) {
+    if row >= params.rows || column >= params.outputs4 {
+        return;
+    }
+    let index = row * params.outputs4 + column;
+    var value = sum + bias[column];
+    if params.residual != 0u {
+        value += residual[index];
+    }
+    output[index] = activate(value);
+}
+";
+
+/// A register tile without workgroup memory: a lane holds `rows` rows of one vec4 of output channels, and all lanes of
+/// a workgroup read the same input.
+pub(crate) fn direct(rows: usize) -> String {
+    let taps = each(rows, "            let y$i = origin$i.y + dy;\n            let x$i = origin$i.x + dx;\n");
+    let inside = each(
+        rows,
+        "            let inside$i = y$i < params.in_height && x$i < params.in_width;\n            let source$i = select(0u, (image$i + y$i * params.in_width + x$i) * params.inputs4, inside$i);\n",
+    );
+    let all = (0..rows).map(|i| format!("inside{i}")).collect::<Vec<_>>().join(" && ");
+    let loads = each(rows, "                    let a$i = input[source$i + c];\n");
+    let masked = each(rows, "                    let a$i = select(vec4<f32>(0.0), input[source$i + c], inside$i);\n");
+    let weights = each(4, "                    let w$i = weight[w + $iu * params.outputs4];\n");
+    let products: String = ["x", "y", "z", "w"]
+        .iter()
+        .enumerate()
+        .map(|(k, part)| each(rows, &format!("                    sum$i += a$i.{part} * w{k};\n")))
+        .collect();
+    let step = |loads: &str| {
+        format!(
+            "                for (var c = 0u; c < params.inputs4; c++) {{\n{loads}{weights}{products}                    w += 4u * params.outputs4;\n                }}\n"
+        )
+    };
+    format!(
+        "\
+// Convolution and matrix product with a fused epilogue, for software adapters. Written by tests/support/gemm_text.rs.
+//
+// A lane holds {rows} rows of four output channels in registers. The lanes of a workgroup lie along the output channels
+// and read the same input, at an address that doesn't depend on the lane: a broadcast rather than a gather.
+
+{HEAD}
+override LANES: u32 = 8;
+{EPILOGUE}
+// Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
+fn origin_of(row: u32) -> vec3<u32> {{
+    let r = min(row, params.rows - 1u);
+    let x = r % params.out_width;
+    let y = (r / params.out_width) % params.out_height;
+    let image = r / (params.out_width * params.out_height);
+    return vec3<u32>(
+        x * params.stride - params.padding,
+        y * params.stride - params.padding,
+        image * params.in_height * params.in_width,
+    );
+}}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
+    let column_tiles = (params.outputs4 + LANES - 1u) / LANES;
+    let index = group.y * groups.x + group.x;
+    let row = (index / column_tiles) * {rows}u;
+    if row >= params.rows {{
+        return;
+    }}
+    let column = (index % column_tiles) * LANES + lane;
+    // Lanes past the end compute the last column again and don't store it.
+    var w = min(column, params.outputs4 - 1u);
+{origins}{sums}    for (var dy = 0u; dy < params.window_height; dy++) {{
+        for (var dx = 0u; dx < params.window_width; dx++) {{
+{taps}{inside}            if {all} {{
+{plain}            }} else {{
+{guarded}            }}
+        }}
+    }}
+{stores}}}
+",
+        origins = each(rows, "    let origin$i = origin_of(row + $iu);\n    let image$i = origin$i.z;\n"),
+        sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
+        plain = step(&loads),
+        guarded = step(&masked),
+        stores = each(rows, "    store(row + $iu, column, sum$i);\n"),
+    )
+}
+
+/// Tiles in workgroup memory: 64 lanes share a tile of `8 · rows` rows by `32 · columns` output channels, each
+/// holding `rows` rows of `columns` vec4s.
+pub(crate) fn tiled(rows: usize, columns: usize) -> String {
+    let (tile_rows, tile_columns4) = (8 * rows, 8 * columns);
+    assert_eq!(tile_rows, 64, "each lane loads one row of the input tile");
+    let pairs =
+        |text: &str| -> String { (0..rows).map(|r| each(columns, text).replace("$r", &r.to_string())).collect() };
+    let sums = pairs("    var sum$r_$i = vec4<f32>(0.0);\n");
+    let loads = each(rows, &format!("            let a$i = inputs[($iu * 8u + ty) * PITCH + k4];\n"));
+    let products: String = ["x", "y", "z", "w"]
+        .iter()
+        .enumerate()
+        .map(|(k, part)| {
+            let weights = each(
+                columns,
+                &format!("            let w{k}_$i = weights[(4u * k4 + {k}u) * {tile_columns4}u + tx + 8u * $iu];\n"),
+            );
+            weights + &pairs(&format!("            sum$r_$i += a$r.{part} * w{k}_$i;\n"))
+        })
+        .collect();
+    let stores = pairs(&format!("    store(first_row + $ru * 8u + ty, first_column + tx + 8u * $iu, sum$r_$i);\n"));
+    format!(
+        "\
+// Convolution and matrix product with a fused epilogue, for GPUs. Written by tests/support/gemm_text.rs.
+//
+// 64 lanes share a tile of {tile_rows} rows by {channels} output channels. Each step brings 16 inner channels of both operands into
+// workgroup memory, where a lane reads {rows} vec4s of input and {columns} of weights for every {fmas} multiply-adds.
+
+{HEAD}
+// vec4s of a row of the input tile: four and one more, which keeps the lanes on different banks.
+const PITCH: u32 = 5u;
+
+var<workgroup> inputs: array<vec4<f32>, {input_tile}>;
+var<workgroup> weights: array<vec4<f32>, {weight_tile}>;
+{EPILOGUE}
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
+    let column_tiles = (params.outputs4 + {last_column}u) / {tile_columns4}u;
+    let index = group.y * groups.x + group.x;
+    let first_row = (index / column_tiles) * {tile_rows}u;
+    let first_column = (index % column_tiles) * {tile_columns4}u;
+    if first_row >= params.rows {{
+        return;
+    }}
+    let tx = lane % 8u;
+    let ty = lane / 8u;
+
+    // The row this lane loads: its image, and the input pixel under the window's first tap (wrapping below 0).
+    let r = min(first_row + lane, params.rows - 1u);
+    let origin_x = (r % params.out_width) * params.stride - params.padding;
+    let origin_y = ((r / params.out_width) % params.out_height) * params.stride - params.padding;
+    let image = (r / (params.out_width * params.out_height)) * params.in_height * params.in_width;
+    // The tap and the vec4 of input channels that comes next, without a division a step.
+    var dy = 0u;
+    var dx = 0u;
+    var c = 0u;
+
+    let inner4 = params.window_height * params.window_width * params.inputs4;
+{sums}    for (var k = 0u; k < inner4; k += 4u) {{
+        for (var step = 0u; step < 4u; step++) {{
+            let y = origin_y + dy;
+            let x = origin_x + dx;
+            let inside = dy < params.window_height && y < params.in_height && x < params.in_width;
+            let source = select(0u, (image + y * params.in_width + x) * params.inputs4 + c, inside);
+            inputs[lane * PITCH + step] = select(vec4<f32>(0.0), input[source], inside);
+            c++;
+            if c == params.inputs4 {{
+                c = 0u;
+                dx++;
+                if dx == params.window_width {{
+                    dx = 0u;
+                    dy++;
+                }}
+            }}
+        }}
+        for (var at = lane; at < {weight_tile}u; at += 64u) {{
+            let row = 4u * k + at / {tile_columns4}u;
+            let column = first_column + at % {tile_columns4}u;
+            let inside = row < 4u * inner4 && column < params.outputs4;
+            let source = select(0u, row * params.outputs4 + column, inside);
+            weights[at] = select(vec4<f32>(0.0), weight[source], inside);
+        }}
+        workgroupBarrier();
+        for (var k4 = 0u; k4 < 4u; k4++) {{
+{loads}{products}        }}
+        workgroupBarrier();
+    }}
+{stores}}}
+",
+        channels = 4 * tile_columns4,
+        fmas = 16 * rows * columns,
+        input_tile = tile_rows * 5,
+        weight_tile = 16 * tile_columns4,
+        last_column = tile_columns4 - 1,
+    )
+}
