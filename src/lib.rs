@@ -1,12 +1,15 @@
 //! heatlens debugs vision models with words, on any GPU.
 
+pub mod dataset;
 pub mod error;
 pub mod gpu;
+pub mod image;
 pub mod kernels;
 pub mod layers;
 pub mod plan;
 pub mod progress;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::Device;

@@ -1,0 +1,96 @@
+//! Content hashes, by which splits are kept apart.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a picture's file. Printed, parsed and serialised as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ContentHash(pub [u8; 32]);
+
+impl ContentHash {
+    /// The hash of a file's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<ContentHash> for String {
+    fn from(hash: ContentHash) -> Self {
+        hash.to_string()
+    }
+}
+
+impl TryFrom<String> for ContentHash {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let failed = || format!("{text:?} isn't a SHA-256 of 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(failed());
+        }
+        let mut hash = [0; 32];
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digits = str::from_utf8(digits).map_err(|_| failed())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| failed())?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+/// The pictures that are in both sets, sorted.
+pub fn overlap(a: &HashSet<ContentHash>, b: &HashSet<ContentHash>) -> Vec<ContentHash> {
+    let mut shared: Vec<ContentHash> = a.intersection(b).copied().collect();
+    shared.sort_unstable();
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_sha256_and_survives_printing() {
+        let hash = ContentHash::of(b"abc");
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(hash.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!(serde_json::from_str::<ContentHash>(&serde_json::to_string(&hash).unwrap()).unwrap(), hash);
+        for bad in ["", "ba78", &"g".repeat(64), &"+1".repeat(32), &"é".repeat(32)] {
+            assert!(bad.parse::<ContentHash>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn overlap_is_the_sorted_intersection() {
+        let set = |names: &[&str]| names.iter().map(|name| ContentHash::of(name.as_bytes())).collect::<HashSet<_>>();
+        let mut expected = vec![ContentHash::of(b"b"), ContentHash::of(b"c")];
+        expected.sort();
+        assert_eq!(overlap(&set(&["a", "b", "c"]), &set(&["c", "d", "b"])), expected);
+        assert_eq!(overlap(&set(&["a"]), &set(&["b"])), []);
+    }
+}

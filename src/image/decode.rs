@@ -1,0 +1,100 @@
+//! Picture files to RGB as Pillow's `Image.open(..).convert("RGB")` gives it.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::Rgb8;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How files are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DecodeOptions {
+    /// Turn the picture as its EXIF orientation says. Off by default, as in the loaders of torchvision, timm and
+    /// open_clip. (TIFF's orientation tag is always followed, because Pillow always follows it.)
+    pub exif: bool,
+}
+
+/// A decoded picture and what is worth telling about the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// The pixels.
+    pub image: Rgb8,
+    /// The file has an EXIF orientation other than upright that was not followed.
+    pub orientation_ignored: bool,
+    /// The file has 16 bits per channel, which were reduced to 8 as Pillow does it: the high byte of colour, but grey
+    /// clipped at 255.
+    pub deep: bool,
+}
+
+/// Decodes the file at `path`.
+///
+/// # Errors
+/// [`ErrorKind::Io`] if it can't be read, [`ErrorKind::Image`] if it isn't a picture that can be decoded.
+pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    decode_bytes(&bytes, &path.display().to_string(), options)
+}
+
+/// Decodes the contents of a file, which errors call `name`. The format is told by the contents alone.
+///
+/// # Errors
+/// [`ErrorKind::Image`] if it isn't a picture that can be decoded.
+pub fn decode_bytes(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Decoded> {
+    let failed =
+        |e: image::ImageError| Error::new(ErrorKind::Image, format!("{name}: not a picture that decodes")).caused_by(e);
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.into()))?;
+    let format = reader.format();
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let orientation = decoder.orientation().map_err(failed)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let followed = options.exif || format == Some(ImageFormat::Tiff);
+    if followed {
+        picture.apply_orientation(orientation);
+    }
+    let deep = matches!(
+        picture,
+        DynamicImage::ImageLuma16(_)
+            | DynamicImage::ImageLumaA16(_)
+            | DynamicImage::ImageRgb16(_)
+            | DynamicImage::ImageRgba16(_)
+    );
+    let image = to_rgb8(picture);
+    if image.data.is_empty() {
+        return Err(Error::new(ErrorKind::Image, format!("{name}: the picture has no pixels")));
+    }
+    Ok(Decoded { image, orientation_ignored: !followed && orientation != Orientation::NoTransforms, deep })
+}
+
+/// Pillow's `convert("RGB")`: grey is repeated, alpha is dropped, 16-bit colour keeps its high byte, 16-bit grey and
+/// floating point are clipped to 0..=255.
+fn to_rgb8(picture: DynamicImage) -> Rgb8 {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let data = match picture {
+        DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
+        DynamicImage::ImageLuma8(pixels) => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        DynamicImage::ImageLumaA8(pixels) => pixels.pixels().flat_map(|pixel| [pixel.0[0]; 3]).collect(),
+        DynamicImage::ImageRgba8(pixels) => pixels.pixels().flat_map(|pixel| first3(pixel.0)).collect(),
+        DynamicImage::ImageLuma16(pixels) => pixels.iter().flat_map(|&grey| [grey.min(255) as u8; 3]).collect(),
+        DynamicImage::ImageLumaA16(pixels) => pixels.pixels().flat_map(|pixel| [high_byte(pixel.0[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(pixels) => pixels.iter().map(|&value| high_byte(value)).collect(),
+        DynamicImage::ImageRgba16(pixels) => pixels.pixels().flat_map(|pixel| first3(pixel.0).map(high_byte)).collect(),
+        // A cast from f32 truncates and saturates, as Pillow's does.
+        DynamicImage::ImageRgb32F(pixels) => pixels.iter().map(|&value| value as u8).collect(),
+        DynamicImage::ImageRgba32F(pixels) => {
+            pixels.pixels().flat_map(|pixel| first3(pixel.0).map(|v| v as u8)).collect()
+        }
+        other => other.into_rgb8().into_raw(),
+    };
+    Rgb8 { width, height, data }
+}
+
+fn first3<T>([r, g, b, _]: [T; 4]) -> [T; 3] {
+    [r, g, b]
+}
+
+fn high_byte(value: u16) -> u8 {
+    (value >> 8) as u8
+}

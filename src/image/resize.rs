@@ -1,0 +1,269 @@
+//! Pillow's resize, bit for bit.
+//!
+//! Pillow resamples 8-bit images separably, first along rows and then along columns, and rounds to u8 between the
+//! two passes. When it shrinks, the filter is stretched by the scale, which is what "antialiased" means. Coefficients
+//! are worked out in f64, normalised to sum to 1 and then rounded to 22-bit fixed point. Networks were trained and
+//! measured behind exactly this function, so the rounding is part of the model (Pillow, `src/libImaging/Resample.c`).
+
+use std::f64::consts::PI;
+
+use serde::Serialize;
+
+use super::Rgb8;
+
+/// Bits after the point of a coefficient: 32 less 8 for the pixel and 2 for the overshoot of a sum.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+const CHANNELS: usize = 3;
+
+/// How pixels are combined when an image changes its size. The names are Pillow's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The pixel whose centre is nearest; nothing is averaged.
+    Nearest,
+    /// The mean of the pixels covered.
+    Box,
+    /// A triangle of radius 1.
+    Bilinear,
+    /// A Hamming-windowed sinc of radius 1.
+    Hamming,
+    /// A cubic of radius 2 with a = −0.5.
+    Bicubic,
+    /// A Lanczos-windowed sinc of radius 3.
+    Lanczos,
+}
+
+impl Filter {
+    /// The filter that configuration files call `name` (`bilinear`, `bicubic`, `lanczos`, ...).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "nearest" => Self::Nearest,
+            "box" => Self::Box,
+            "bilinear" => Self::Bilinear,
+            "hamming" => Self::Hamming,
+            "bicubic" => Self::Bicubic,
+            "lanczos" => Self::Lanczos,
+            _ => return None,
+        })
+    }
+
+    /// The filter of Pillow's number `code`, which Hugging Face stores as `resample`.
+    pub fn from_code(code: u64) -> Option<Self> {
+        Some(match code {
+            0 => Self::Nearest,
+            1 => Self::Lanczos,
+            2 => Self::Bilinear,
+            3 => Self::Bicubic,
+            4 => Self::Box,
+            5 => Self::Hamming,
+            _ => return None,
+        })
+    }
+
+    /// The filter's name in configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Box => "box",
+            Self::Bilinear => "bilinear",
+            Self::Hamming => "hamming",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos => "lanczos",
+        }
+    }
+
+    /// Half the filter's width at scale 1, in source pixels.
+    fn support(self) -> f64 {
+        match self {
+            Self::Nearest | Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    /// The filter's weight at distance `x`, before normalisation.
+    fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        match self {
+            // Half open, so that a pixel on the border of two cells belongs to one of them.
+            Self::Nearest | Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Hamming => match x.abs() {
+                0.0 => 1.0,
+                x if x >= 1.0 => 0.0,
+                x => {
+                    let x = x * PI;
+                    x.sin() / x * (0.54 + 0.46 * x.cos())
+                }
+            },
+            Self::Bicubic => match x.abs() {
+                x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+                x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+                _ => 0.0,
+            },
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
+}
+
+/// A rectangle of an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) left: usize,
+    pub(super) top: usize,
+    pub(super) width: usize,
+    pub(super) height: usize,
+}
+
+/// `image` at `width` × `height`, equal in every bit to Pillow's `Image.resize((width, height), filter)` on RGB.
+///
+/// # Panics
+/// If `image` or the wanted size is empty.
+pub fn resize(image: &Rgb8, width: usize, height: usize, filter: Filter) -> Rgb8 {
+    resize_window(image, width, height, Window { left: 0, top: 0, width, height }, filter)
+}
+
+/// The part `window` of `image` resized to `width` × `height`; only what that part needs is worked out, so a crop from
+/// a very long strip costs no more than the crop.
+pub(super) fn resize_window(image: &Rgb8, width: usize, height: usize, window: Window, filter: Filter) -> Rgb8 {
+    assert!(image.width > 0 && image.height > 0 && width > 0 && height > 0, "an empty image can't be resized");
+    assert!(window.left + window.width <= width && window.top + window.height <= height, "the window leaves the image");
+    if filter == Filter::Nearest {
+        return nearest(image, width, height, window);
+    }
+    let columns = Taps::new(image.width, width, window.left, window.width, filter);
+    let mut rows = Taps::new(image.height, height, window.top, window.height, filter);
+    let needed = rows.span();
+    let stretched = horizontal(image, needed.start, needed.len(), &columns);
+    rows.shift(needed.start);
+    vertical(&stretched, &rows)
+}
+
+/// Which source pixels make each pixel of one axis, and with which weights.
+struct Taps {
+    /// First source pixel and number of source pixels, one pair for each pixel wanted.
+    bounds: Vec<(usize, usize)>,
+    /// Fixed-point weights, `stride` for each pixel wanted, zero beyond the number of source pixels.
+    weights: Vec<i32>,
+    stride: usize,
+}
+
+impl Taps {
+    /// Pixels `first..first + count` of an axis of `source` pixels resized to `target` (`precompute_coeffs`).
+    fn new(source: usize, target: usize, first: usize, count: usize, filter: Filter) -> Self {
+        let scale = source as f64 / target as f64;
+        let stretch = scale.max(1.0);
+        let support = filter.support() * stretch;
+        let stride = support.ceil() as usize * 2 + 1;
+        let mut bounds = Vec::with_capacity(count);
+        let mut weights = vec![0; count * stride];
+        let mut exact = vec![0.0; stride];
+        for (pixel, weights) in (first..first + count).zip(weights.chunks_exact_mut(stride)) {
+            let center = (pixel as f64 + 0.5) * scale;
+            let start = (center - support + 0.5).max(0.0) as usize;
+            let end = ((center + support + 0.5) as usize).min(source);
+            let exact = &mut exact[..end - start];
+            let mut sum = 0.0;
+            for (offset, weight) in exact.iter_mut().enumerate() {
+                *weight = filter.weight(((offset + start) as f64 - center + 0.5) * (1.0 / stretch));
+                sum += *weight;
+            }
+            for (weight, exact) in weights.iter_mut().zip(exact.iter()) {
+                let normalized = if sum == 0.0 { *exact } else { exact / sum };
+                *weight = (normalized * f64::from(1 << PRECISION_BITS) + 0.5f64.copysign(normalized)) as i32;
+            }
+            bounds.push((start, end - start));
+        }
+        Self { bounds, weights, stride }
+    }
+
+    /// The source pixels from the first that is needed to the last.
+    fn span(&self) -> std::ops::Range<usize> {
+        let start = self.bounds.iter().map(|&(start, _)| start).min().unwrap_or(0);
+        let end = self.bounds.iter().map(|&(start, count)| start + count).max().unwrap_or(0);
+        start..end
+    }
+
+    /// Counts source pixels from `origin` instead of 0.
+    fn shift(&mut self, origin: usize) {
+        for (start, _) in &mut self.bounds {
+            *start -= origin;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        let taps = self.bounds.iter().zip(self.weights.chunks_exact(self.stride));
+        taps.map(|(&(start, count), weights)| (start, &weights[..count]))
+    }
+}
+
+/// A fixed-point sum that already holds its rounding half, as a pixel.
+fn clip8(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+fn horizontal(image: &Rgb8, first_row: usize, row_count: usize, columns: &Taps) -> Rgb8 {
+    let width = columns.bounds.len();
+    let mut data = vec![0; width * row_count * CHANNELS];
+    let source = image.data.chunks_exact(image.width * CHANNELS).skip(first_row);
+    for (row, out) in source.zip(data.chunks_exact_mut(width * CHANNELS)) {
+        for ((start, weights), out) in columns.iter().zip(out.as_chunks_mut::<CHANNELS>().0) {
+            let pixels = &row[start * CHANNELS..(start + weights.len()) * CHANNELS];
+            let mut sum = [HALF; CHANNELS];
+            for (pixel, &weight) in pixels.as_chunks::<CHANNELS>().0.iter().zip(weights) {
+                for (sum, &value) in sum.iter_mut().zip(pixel) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            *out = sum.map(clip8);
+        }
+    }
+    Rgb8 { width, height: row_count, data }
+}
+
+fn vertical(image: &Rgb8, rows: &Taps) -> Rgb8 {
+    let stride = image.width * CHANNELS;
+    let height = rows.bounds.len();
+    let mut data = vec![0; stride * height];
+    let mut sums = vec![0; stride];
+    for ((start, weights), out) in rows.iter().zip(data.chunks_exact_mut(stride)) {
+        sums.fill(HALF);
+        for (row, &weight) in image.data[start * stride..].chunks_exact(stride).zip(weights) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += i32::from(value) * weight;
+            }
+        }
+        for (out, &sum) in out.iter_mut().zip(&sums) {
+            *out = clip8(sum);
+        }
+    }
+    Rgb8 { width: image.width, height, data }
+}
+
+/// Pillow's nearest neighbour, which walks the source by adding the scale up (`ImagingScaleAffine`).
+fn nearest(image: &Rgb8, width: usize, height: usize, window: Window) -> Rgb8 {
+    let columns = nearest_sources(image.width, width, window.left, window.width);
+    let rows = nearest_sources(image.height, height, window.top, window.height);
+    let mut data = Vec::with_capacity(window.width * window.height * CHANNELS);
+    for row in rows {
+        for &column in &columns {
+            let at = (row * image.width + column) * CHANNELS;
+            data.extend_from_slice(&image.data[at..at + CHANNELS]);
+        }
+    }
+    Rgb8 { width: window.width, height: window.height, data }
+}
+
+fn nearest_sources(source: usize, target: usize, first: usize, count: usize) -> Vec<usize> {
+    let scale = source as f64 / target as f64;
+    let positions = std::iter::successors(Some(scale * 0.5), |position| Some(position + scale));
+    positions.skip(first).take(count).map(|position| (position as usize).min(source - 1)).collect()
+}
