@@ -10,9 +10,11 @@ pub mod plan;
 pub mod progress;
 pub mod tensor;
 pub mod text;
+pub mod weights;
 
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::Device;
 pub use plan::{Plan, Var};
 pub use progress::{Observer, Silent};
 pub use tensor::Tensor;
+pub use weights::Weights;

@@ -1,0 +1,244 @@
+//! The files that make a model: its weights and the configuration beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Config, Weights};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What to do with a file that only Python can read.
+pub(super) const CONVERT: &str = "this looks like a PyTorch checkpoint; convert it once with Python: \
+    safetensors.torch.save_file(torch.load(\"OLD.bin\", weights_only=True), \"model.safetensors\")";
+
+/// The names that ecosystems give their one weight file, in the order of preference.
+const USUAL: [&str; 2] = ["model.safetensors", "open_clip_model.safetensors"];
+/// The table of contents of a Hugging Face model in several files.
+const INDEX: &str = "model.safetensors.index.json";
+/// The configuration files that are read when they are there.
+const CONFIGS: [&str; 3] = ["config.json", "preprocessor_config.json", "open_clip_config.json"];
+
+/// A model's weights and configuration files, from a folder in its ecosystem's layout or from memory.
+#[derive(Debug)]
+pub struct ModelFiles {
+    weights: Weights,
+    configs: Vec<(String, Config)>,
+    folder: Option<PathBuf>,
+}
+
+impl ModelFiles {
+    /// Reads the model at `path`: a `.safetensors` file, with the configuration files beside it, or a folder that holds
+    /// `model.safetensors`, `open_clip_model.safetensors`, shards with their index, or one `.safetensors` file of
+    /// any name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] or [`ErrorKind::Weights`] if there are no weights (saying what there is instead), or a file's
+    /// own error.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let kind = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        let (weights, folder) = if kind.is_dir() {
+            (open_folder(path)?, path.to_owned())
+        } else {
+            (Weights::open(path)?, path.parent().map(Path::to_owned).unwrap_or_default())
+        };
+        let mut configs = Vec::new();
+        for name in CONFIGS {
+            let file = folder.join(name);
+            if file.exists() {
+                configs.push((name.to_owned(), Config::open(file)?));
+            }
+        }
+        Ok(Self { weights, configs, folder: Some(folder) })
+    }
+
+    /// A model from memory: its weights and its configuration files by their usual names.
+    pub fn from_parts(weights: Weights, configs: Vec<(String, Config)>) -> Self {
+        Self { weights, configs, folder: None }
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The configuration files that were found, by name.
+    pub fn configs(&self) -> &[(String, Config)] {
+        &self.configs
+    }
+
+    /// One configuration file, if it was found.
+    pub fn config(&self, name: &str) -> Option<&Config> {
+        self.configs.iter().find(|(found, _)| found == name).map(|(_, config)| config)
+    }
+
+    /// One configuration file that the model can't do without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if it isn't there; `purpose` says what it is needed for.
+    pub fn require_config(&self, name: &str, purpose: &str) -> Result<&Config> {
+        self.config(name).ok_or_else(|| {
+            let message = format!("{}: no {name} beside it, which says {purpose}", self.weights.name());
+            Error::new(ErrorKind::Config, message)
+                .hint("put the configuration file that came with the weights beside them")
+        })
+    }
+
+    /// The folder that the other files (a tokenizer's, say) lie in; models from memory have none.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<Weights> {
+    let names = list(folder)?;
+    let has = |name: &str| names.iter().any(|found| found == name);
+    if let Some(name) = USUAL.iter().find(|name| has(name)) {
+        return Weights::open(folder.join(name));
+    }
+    if has(INDEX) {
+        return open_shards(folder);
+    }
+    let safetensors: Vec<_> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    match &safetensors[..] {
+        [only] => Weights::open(folder.join(only)),
+        [] => Err(no_weights(folder, &names)),
+        several => {
+            let several: Vec<_> = several.iter().map(|name| name.as_str()).collect();
+            let message = format!("{}: several weight files: {}", folder.display(), several.join(", "));
+            Err(Error::new(ErrorKind::Weights, message).hint("give the path of the one to use"))
+        }
+    }
+}
+
+/// Opens the files that an index names, in the order of their names.
+fn open_shards(folder: &Path) -> Result<Weights> {
+    let index = Config::open(folder.join(INDEX))?;
+    let files = index.get("weight_map").and_then(|map| map.as_object());
+    let files = files.ok_or_else(|| index.error("weight_map", "is missing; it says which file holds a tensor"))?;
+    let mut shards = Vec::new();
+    for (tensor, file) in files {
+        let plain = file.as_str().filter(|file| Path::new(file).file_name().is_some_and(|name| name == *file));
+        shards.push(plain.ok_or_else(|| index.error(&format!("weight_map.{tensor}"), "isn't the name of a file"))?);
+    }
+    shards.sort_unstable();
+    shards.dedup();
+    let read = |file: &&str| {
+        let path = folder.join(file);
+        fs::read(&path).map_err(|e| Error::io(path, e))
+    };
+    let bytes = shards.iter().map(read).collect::<Result<_>>()?;
+    Weights::from_shards(folder.join(INDEX).display().to_string(), bytes)
+}
+
+fn no_weights(folder: &Path, names: &[String]) -> Error {
+    let found = match names {
+        [] => "nothing".to_owned(),
+        names if names.len() > 8 => format!("{} and {} more", names[..8].join(", "), names.len() - 8),
+        names => names.join(", "),
+    };
+    let wanted = "model.safetensors or another .safetensors file";
+    let error = Error::new(ErrorKind::Weights, format!("{}: no {wanted}; it holds {found}", folder.display()));
+    let is_checkpoint = |name: &String| [".bin", ".pt", ".pth"].iter().any(|ending| name.ends_with(ending));
+    if names.iter().any(is_checkpoint) { error.hint(CONVERT) } else { error }
+}
+
+/// The names of a folder's entries, sorted.
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(|e| Error::io(folder, e))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+
+    fn bytes(tensor: &str) -> Vec<u8> {
+        Weights::from_tensors("", &[(tensor.to_owned(), Tensor::zeros([2]))]).shards()[0].clone()
+    }
+
+    /// A folder of the given files.
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn usual_names_come_before_others() {
+        let (a, b, c) = (bytes("a"), bytes("b"), bytes("c"));
+        let all = folder(&[("model.safetensors", &a), ("open_clip_model.safetensors", &b), ("other.safetensors", &c)]);
+        assert!(ModelFiles::open(all.path()).unwrap().weights().contains("a"));
+        let some = folder(&[("open_clip_model.safetensors", &b), ("other.safetensors", &c)]);
+        assert!(ModelFiles::open(some.path()).unwrap().weights().contains("b"));
+        let one = folder(&[("resnet18-f37072fd.safetensors", &c), ("config.json", br#"{"architecture": "resnet18"}"#)]);
+        for path in [one.path().to_owned(), one.path().join("resnet18-f37072fd.safetensors")] {
+            let files = ModelFiles::open(path).unwrap();
+            assert!(files.weights().contains("c"));
+            assert_eq!(files.config("config.json").unwrap().text("architecture").unwrap(), Some("resnet18"));
+            assert_eq!(files.folder(), Some(one.path()));
+        }
+    }
+
+    #[test]
+    fn several_files_are_refused_by_name() {
+        let folder = folder(&[("one.safetensors", &bytes("a")), ("two.safetensors", &bytes("b"))]);
+        let error = ModelFiles::open(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Weights);
+        assert!(error.to_string().ends_with("several weight files: one.safetensors, two.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn missing_weights_say_what_is_there() {
+        let folder = folder(&[("config.json", b"{}"), ("pytorch_model.bin", b"")]);
+        let error = ModelFiles::open(folder.path()).unwrap_err();
+        assert!(error.to_string().ends_with("it holds config.json, pytorch_model.bin"), "{error}");
+        assert!(error.hint_text().unwrap().contains("save_file"), "{:?}", error.hint_text());
+        let empty = tempfile::tempdir().unwrap();
+        let error = ModelFiles::open(empty.path()).unwrap_err();
+        assert!(error.to_string().ends_with("it holds nothing") && error.hint_text().is_none(), "{error}");
+        let error = ModelFiles::open(empty.path().join("nowhere")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn shards_make_one_model() {
+        let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+        let (a, b) = (bytes("a"), bytes("b"));
+        let whole = folder(&[
+            ("model.safetensors.index.json", index),
+            ("model-1.safetensors", &a),
+            ("model-2.safetensors", &b),
+        ]);
+        let files = ModelFiles::open(whole.path()).unwrap();
+        assert_eq!(files.weights().names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(files.weights().tensor("b").unwrap().shape(), [2]);
+
+        let half = folder(&[("model.safetensors.index.json", index), ("model-1.safetensors", &a)]);
+        let error = ModelFiles::open(half.path()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Io && error.to_string().contains("model-2.safetensors"), "{error}");
+
+        let outside = folder(&[("model.safetensors.index.json", br#"{"weight_map": {"a": "../a.safetensors"}}"#)]);
+        let error = ModelFiles::open(outside.path()).unwrap_err();
+        assert!(error.to_string().contains("`weight_map.a` isn't the name of a file"), "{error}");
+    }
+
+    #[test]
+    fn missing_configs_are_named() {
+        let files = ModelFiles::from_parts(Weights::from_tensors("clip.safetensors", &[]), Vec::new());
+        let error = files.require_config("config.json", "which activation is used").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.to_string(),
+            "clip.safetensors: no config.json beside it, which says which activation is used"
+        );
+    }
+}
