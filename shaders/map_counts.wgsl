@@ -11,12 +11,16 @@ struct Params {
     block_groups: u32,
 }
 
+// Whether a row counts only if its order holds in both operands.
+override JOINT: bool = false;
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> listed: array<u32>;
+@group(0) @binding(2) var<storage, read> other_scores: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> listed: array<u32>;
 // Group, first listed row, number of rows, 0.
-@group(0) @binding(3) var<storage, read> chunks: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
+@group(0) @binding(4) var<storage, read> chunks: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> counts: array<atomic<u32>>;
 
 // An integer that orders as the float does; both zeros get the same one.
 fn order(value: vec4<f32>) -> vec4<u32> {
@@ -60,10 +64,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let row = listed[chunk.y + n] * params.concepts4;
         let left = order(scores[row + i4]);
         let right = order(scores[row + j4]);
-        count0 += above(left.x, right);
-        count1 += above(left.y, right);
-        count2 += above(left.z, right);
-        count3 += above(left.w, right);
+        var above0 = above(left.x, right);
+        var above1 = above(left.y, right);
+        var above2 = above(left.z, right);
+        var above3 = above(left.w, right);
+        if JOINT {
+            let other_left = order(other_scores[row + i4]);
+            let other_right = order(other_scores[row + j4]);
+            above0 &= above(other_left.x, other_right);
+            above1 &= above(other_left.y, other_right);
+            above2 &= above(other_left.z, other_right);
+            above3 &= above(other_left.w, other_right);
+        }
+        count0 += above0;
+        count1 += above1;
+        count2 += above2;
+        count3 += above3;
     }
     add(chunk.x, 4u * i4, j4, count0);
     add(chunk.x, 4u * i4 + 1u, j4, count1);

@@ -1,9 +1,10 @@
-// 8-bit RGB pixels, three bytes each, to activations of 3 channels: (byte/255 − mean) / std.
+// 8-bit RGB pixels, three bytes each, to activations of 3 channels: (byte · scale − mean) / std.
 
 struct Params {
     mean: vec4<f32>,
-    inverse_std: vec4<f32>,
+    std: vec4<f32>,
     pixels: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,5 +22,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let color = vec4<f32>(byte_at(3u * pixel), byte_at(3u * pixel + 1u), byte_at(3u * pixel + 2u), 0.0);
-    output[pixel] = (color / 255.0 - params.mean) * params.inverse_std;
+    output[pixel] = (color * params.scale - params.mean) / params.std;
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{
     Activation, Argmax, Attention, Chunk, Data, DistanceForm, Element, EmbedPatches, EmbedTokens, EndPool, EndToken,
     Gemm, Gram, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP,
-    NormalizeImage, Operand, Window, pad4,
+    Normalization, NormalizeImage, Operand, Window, pad4,
 };
 
 /// A kernel at given sizes with operands.
@@ -156,7 +156,8 @@ fn pooling() -> Vec<Case> {
 }
 
 fn image(pixels: usize) -> NormalizeImage {
-    NormalizeImage { pixels, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    let colors = Normalization { scale: 1.0 / 255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    NormalizeImage { pixels, colors }
 }
 
 fn rows() -> Vec<Case> {
@@ -234,13 +235,25 @@ fn maps() -> Vec<Case> {
     let count = |label, rows: usize, concepts: usize, groups: Vec<Vec<u32>>| {
         let chunks = Chunk::split(&groups);
         let listed: Vec<u32> = groups.concat();
-        let kernel = MapCounts { rows, concepts, listed: listed.len(), chunks: chunks.len(), groups: groups.len() };
+        let kernel = MapCounts {
+            rows,
+            concepts,
+            listed: listed.len(),
+            chunks: chunks.len(),
+            groups: groups.len(),
+            joint: false,
+        };
         let words = chunks.iter().flat_map(Chunk::words).collect();
-        Case::new(label, kernel, &[concepts, 0, 0])
-            .with(0, Values::F32(scores(rows, concepts)))
-            .with(1, Values::U32(listed))
-            .with(2, Values::U32(words))
+        let scores = || Values::F32(scores(rows, concepts));
+        Case::new(label, kernel, &[concepts, concepts, 0, 0])
+            .with(0, scores())
+            .with(1, scores())
+            .with(2, Values::U32(listed))
+            .with(3, Values::U32(words))
     };
+    let mut joint = count("in both of two", 40, 18, vec![(0..40).collect()]);
+    joint.kernel = Arc::new(MapCounts { rows: 40, concepts: 18, listed: 40, chunks: 1, groups: 1, joint: true });
+    joint.reads[1] = Values::F32(padded_noise(11, 40 * 20, 18));
     let distance = |label, rows: usize, concepts: usize, form| {
         let (maps, classes, slots) = (5, 3, 2);
         let kernel = MapDistances { rows, concepts, maps, classes, slots };
@@ -257,6 +270,7 @@ fn maps() -> Vec<Case> {
         count("18 concepts", 40, 18, vec![(0..20).collect(), vec![], (5..40).collect()]),
         count("two concepts", 9, 2, vec![vec![8, 8, 0]]),
         count("many chunks", 700, 5, vec![(0..700).collect(), (0..256).collect()]),
+        joint,
         count("67 concepts", 33, 67, vec![(0..33).rev().collect()]),
         distance("affine", 7, 18, DistanceForm::Affine),
         distance("root", 4, 67, DistanceForm::Root),

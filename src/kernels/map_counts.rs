@@ -2,7 +2,7 @@
 
 use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
-static SHADER: Shader = shader!("map_counts", reads: 3);
+static SHADER: Shader = shader!("map_counts", reads: 4);
 
 /// Rows that one chunk holds at most.
 const CHUNK_ROWS: usize = 256;
@@ -39,6 +39,9 @@ impl Chunk {
 }
 
 /// For each group the number of its rows in which score i is above score j, strictly.
+///
+/// The second operand holds other scores of the same rows: where `joint`, a row counts only if its order holds in both
+/// (otherwise it is the first operand once more).
 #[derive(Debug, Clone)]
 pub struct MapCounts {
     /// Rows of scores.
@@ -51,6 +54,8 @@ pub struct MapCounts {
     pub chunks: usize,
     /// Groups.
     pub groups: usize,
+    /// Whether the order must hold in both operands.
+    pub joint: bool,
 }
 
 impl Kernel for MapCounts {
@@ -78,20 +83,23 @@ impl Kernel for MapCounts {
         let concepts4 = pad4(self.concepts) / 4;
         let block_groups = (concepts4 * concepts4).div_ceil(64);
         let params = params(&[size(self.concepts), size(concepts4), size(self.chunks), size(block_groups)]);
-        Launch { shader: &SHADER, constants: Vec::new(), params, grid: fold(block_groups * self.chunks) }
+        let constants = vec![("JOINT", u32::from(self.joint))];
+        Launch { shader: &SHADER, constants, params, grid: fold(block_groups * self.chunks) }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
-        let (scores, listed, chunks) = (reads[0].f32(), reads[1].u32(), reads[2].u32());
+        let (listed, chunks) = (reads[2].u32(), reads[3].u32());
         let cells = self.concepts * self.concepts;
         let mut counts = vec![0.0; self.groups * cells];
         for chunk in chunks.chunks_exact(4) {
             let [group, first, rows] = [chunk[0] as usize, chunk[1] as usize, chunk[2] as usize];
             for &row in &listed[first..first + rows] {
-                let scores = &scores[row as usize * pad4(self.concepts)..][..self.concepts];
-                for (i, left) in scores.iter().enumerate() {
-                    for (j, right) in scores.iter().enumerate() {
-                        counts[group * cells + i * self.concepts + j] += f64::from(u8::from(left > right));
+                let scores =
+                    [0, 1].map(|read| &reads[read].f32()[row as usize * pad4(self.concepts)..][..self.concepts]);
+                for i in 0..self.concepts {
+                    for j in 0..self.concepts {
+                        let holds = scores.iter().all(|scores| scores[i] > scores[j]);
+                        counts[group * cells + i * self.concepts + j] += f64::from(u8::from(holds));
                     }
                 }
             }

@@ -32,7 +32,7 @@ pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
 pub use map_counts::{Chunk, MapCounts};
 pub use map_distances::{DistanceForm, MapConstants, MapDistances, NO_MAP};
-pub use normalize_image::NormalizeImage;
+pub use normalize_image::{Normalization, NormalizeImage};
 pub use pool::{MaxPool, MeanPool};
 
 /// The shader families that a plan is compiled for, chosen by the kind of adapter.

@@ -4,15 +4,24 @@ use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, params, shader
 
 static SHADER: Shader = shader!("normalize_image", reads: 1);
 
-/// `(byte/255 − mean) / std`: packed 8-bit RGB to rows of 3 channels.
+/// How bytes become activations: `(byte · scale − mean) / std`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalization {
+    /// What a byte is multiplied by, nearly always 1/255.
+    pub scale: f32,
+    /// Mean of each colour, after the scale.
+    pub mean: [f32; 3],
+    /// Standard deviation of each colour, after the scale.
+    pub std: [f32; 3],
+}
+
+/// `(byte · scale − mean) / std`: packed 8-bit RGB to rows of 3 channels.
 #[derive(Debug, Clone)]
 pub struct NormalizeImage {
     /// Pixels of all images together.
     pub pixels: usize,
-    /// Mean of each colour, on [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation of each colour.
-    pub std: [f32; 3],
+    /// How a byte becomes an activation.
+    pub colors: Normalization,
 }
 
 impl Kernel for NormalizeImage {
@@ -33,19 +42,21 @@ impl Kernel for NormalizeImage {
     }
 
     fn launch(&self, _: Profile) -> Launch {
-        let [r, g, b] = self.mean.map(f32::to_bits);
-        let [x, y, z] = self.std.map(|std| (1.0 / std).to_bits());
-        let params = params(&[r, g, b, 0, x, y, z, 0, size(self.pixels)]);
+        let Normalization { scale, mean, std } = self.colors;
+        let [r, g, b] = mean.map(f32::to_bits);
+        let [x, y, z] = std.map(f32::to_bits);
+        let params = params(&[r, g, b, 0, x, y, z, 1.0_f32.to_bits(), size(self.pixels), scale.to_bits()]);
         Launch { shader: &SHADER, constants: Vec::new(), params, grid: fold(self.pixels.div_ceil(64)) }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
         let bytes: &[u8] = bytemuck::cast_slice(reads[0].u32());
+        let Normalization { scale, mean, std } = self.colors;
         let mut output = Vec::with_capacity(4 * self.pixels);
         for pixel in bytes.chunks_exact(3).take(self.pixels) {
             for (channel, &byte) in pixel.iter().enumerate() {
-                let (mean, std) = (f64::from(self.mean[channel]), f64::from(self.std[channel]));
-                output.push((f64::from(byte) / 255.0 - mean) / std);
+                let value = f64::from(byte) * f64::from(scale) - f64::from(mean[channel]);
+                output.push(value / f64::from(std[channel]));
             }
             output.push(0.0);
         }

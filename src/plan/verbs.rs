@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Plan, Shape, Source, Var};
 use crate::kernels::{
     Argmax, Attention, Chunk, Element, EmbedPatches, EmbedTokens, EndPool, EndToken, Gemm, Gram, L2Normalize,
-    LayerNorm as LayerNormKernel, MapConstants, MapCounts, MapDistances, MaxPool, MeanPool, NormalizeImage, Window,
+    LayerNorm as LayerNormKernel, MapConstants, MapCounts, MapDistances, MaxPool, MeanPool, Normalization,
+    NormalizeImage, Window,
 };
 use crate::layers::{Activation, Conv2d, LayerNorm, Linear, Parameter, PatchEmbedding, TokenEmbedding, padded_rows};
 
@@ -29,9 +30,9 @@ impl Plan {
         self.add_input(name, shape, Element::U32, false)
     }
 
-    /// `(byte/255 − mean) / std` per colour: pixels to an activation of 3 channels.
-    pub fn normalize_image(&mut self, pixels: Var, [height, width]: [usize; 2], mean: [f32; 3], std: [f32; 3]) -> Var {
-        let kernel = NormalizeImage { pixels: self.batch * height * width, mean, std };
+    /// `(byte · scale − mean) / std` per colour: pixels to an activation of 3 channels.
+    pub fn normalize_image(&mut self, pixels: Var, [height, width]: [usize; 2], colors: Normalization) -> Var {
+        let kernel = NormalizeImage { pixels: self.batch * height * width, colors };
         let shape = Shape { images: self.batch, height, width, channels: 3 };
         self.dispatch(kernel, vec![Source::Var(pixels)], shape, true)
     }
@@ -182,8 +183,9 @@ impl Plan {
 
     /// For each group the number of its rows in which score i is above score j, `[groups, C, C]`.
     ///
-    /// `groups` lists row indices; a row may be in several groups.
-    pub fn map_counts(&mut self, scores: Var, groups: &[Vec<u32>]) -> Var {
+    /// `groups` lists row indices; a row may be in several groups. With `other` scores of the same rows, a row counts only
+    /// if its order holds in both.
+    pub fn map_counts(&mut self, scores: Var, other: Option<Var>, groups: &[Vec<u32>]) -> Var {
         let shape = self.shape(scores);
         let chunks = Chunk::split(groups);
         let rows: Vec<u32> = groups.concat();
@@ -193,9 +195,11 @@ impl Plan {
             listed: rows.len(),
             chunks: chunks.len(),
             groups: groups.len(),
+            joint: other.is_some(),
         };
         let chunks = chunks.iter().flat_map(Chunk::words).collect();
-        let reads = vec![Source::Var(scores), Source::Constant(Arc::new(rows)), Source::Constant(Arc::new(chunks))];
+        let constants = [rows, chunks].map(|words| Source::Constant(Arc::new(words)));
+        let reads = [scores, other.unwrap_or(scores)].map(Source::Var).into_iter().chain(constants).collect();
         let (images, concepts) = (groups.len(), shape.channels);
         self.dispatch(kernel, reads, Shape { images, height: concepts, width: 1, channels: concepts }, false)
     }
