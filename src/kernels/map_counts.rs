@@ -64,7 +64,8 @@ impl Kernel for MapCounts {
     }
 
     fn reads(&self) -> Vec<Operand> {
-        vec![Operand::f32(self.rows * pad4(self.concepts)), Operand::u32(self.listed), Operand::u32(4 * self.chunks)]
+        let scores = Operand::f32(self.rows * pad4(self.concepts));
+        vec![scores, scores, Operand::u32(self.listed), Operand::u32(4 * self.chunks)]
     }
 
     fn output(&self) -> Operand {
