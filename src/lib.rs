@@ -8,6 +8,7 @@ pub mod kernels;
 pub mod layers;
 pub mod plan;
 pub mod progress;
+pub mod semantics;
 pub mod tensor;
 pub mod text;
 pub mod weights;

@@ -1,0 +1,171 @@
+//! The tables that fault localisation reports: verdicts, bounds, the agreement of the oracles.
+
+use serde::{Serialize, Serializer};
+
+use super::responsible::Change;
+use super::statistics::{Estimate, Interval};
+
+/// Where a misclassification comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// The embedding still carries the right meaning: the head misread it.
+    Head,
+    /// The embedding has lost the right meaning.
+    Encoder,
+    /// The oracle can't tell.
+    Undetermined,
+}
+
+/// How often two oracles agree among the images on which both decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Agreement {
+    /// Images on which both decide alike.
+    pub alike: u64,
+    /// Images on which both decide.
+    pub decided: u64,
+}
+
+impl Agreement {
+    /// Counts one image.
+    pub fn add(&mut self, a: Fault, b: Fault) {
+        if a != Fault::Undetermined && b != Fault::Undetermined {
+            self.decided += 1;
+            self.alike += u64::from(a == b);
+        }
+    }
+
+    /// The share that agrees, or `None` where the oracles never both decide.
+    pub fn share(self) -> Option<f64> {
+        (self.decided > 0).then(|| self.alike as f64 / self.decided as f64)
+    }
+}
+
+impl Serialize for Agreement {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.share().serialize(serializer)
+    }
+}
+
+/// Images by whether the zero-shot oracle (on the aligned embedding) and CLIP (on the image) say the true class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct OracleTable {
+    /// Both say it.
+    pub both: u64,
+    /// The oracle alone says it.
+    pub oracle_only: u64,
+    /// CLIP alone says it.
+    pub clip_only: u64,
+    /// Neither says it.
+    pub neither: u64,
+}
+
+impl OracleTable {
+    /// Counts one image.
+    pub fn add(&mut self, oracle: bool, clip: bool) {
+        *match (oracle, clip) {
+            (true, true) => &mut self.both,
+            (true, false) => &mut self.oracle_only,
+            (false, true) => &mut self.clip_only,
+            (false, false) => &mut self.neither,
+        } += 1;
+    }
+}
+
+/// The verdicts on a set of misclassified images, beside those on the correctly classified images of the same classes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Tally {
+    /// Misclassified images.
+    pub n: u64,
+    /// Verdicts "head".
+    pub head: u64,
+    /// Verdicts "encoder".
+    pub encoder: u64,
+    /// Verdicts "undetermined".
+    pub undetermined: u64,
+    /// The share of images on which the two oracles agree, among those on which both decide.
+    pub agreement: Agreement,
+    /// On how many both decide.
+    pub compared: u64,
+    /// Bounds on the head's share, \[head/n, (head + undetermined)/n\]: leaving the undetermined out would favour the head.
+    pub head_share: Option<Interval>,
+    /// The heatmap oracle's verdicts.
+    pub heatmap: Verdicts,
+    /// The oracle and CLIP on the misclassified images.
+    pub errors: OracleTable,
+    /// The oracle and CLIP on the correctly classified images.
+    pub correct: OracleTable,
+    /// The verdicts the same rules give on correctly classified images, where "encoder" is a known mistake.
+    pub on_correct: Verdicts,
+    /// The share of correctly classified images that get "encoder", with Wilson's interval: the rate of false encoder verdicts.
+    pub false_encoder_rate: Option<Estimate>,
+}
+
+/// How often each verdict is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Verdicts {
+    /// Verdicts "head".
+    pub head: u64,
+    /// Verdicts "encoder".
+    pub encoder: u64,
+    /// Verdicts "undetermined".
+    pub undetermined: u64,
+}
+
+impl Verdicts {
+    /// Counts one verdict.
+    pub fn add(&mut self, fault: Fault) {
+        *match fault {
+            Fault::Head => &mut self.head,
+            Fault::Encoder => &mut self.encoder,
+            Fault::Undetermined => &mut self.undetermined,
+        } += 1;
+    }
+}
+
+impl Tally {
+    /// Counts a misclassified image.
+    pub(super) fn add_error(&mut self, verdict: Fault, heatmap: Fault, oracle: bool, clip: bool) {
+        self.n += 1;
+        *match verdict {
+            Fault::Head => &mut self.head,
+            Fault::Encoder => &mut self.encoder,
+            Fault::Undetermined => &mut self.undetermined,
+        } += 1;
+        self.heatmap.add(heatmap);
+        self.agreement.add(verdict, heatmap);
+        self.errors.add(oracle, clip);
+    }
+
+    /// Counts a correctly classified image.
+    pub(super) fn add_correct(&mut self, verdict: Fault, oracle: bool, clip: bool) {
+        self.on_correct.add(verdict);
+        self.correct.add(oracle, clip);
+    }
+
+    /// Works out the shares once all images are counted.
+    pub(super) fn finish(&mut self) {
+        let share = |count: u64| count as f64 / self.n as f64;
+        let bounds = || Interval { low: share(self.head), high: share(self.head + self.undetermined) };
+        self.head_share = (self.n > 0).then(bounds);
+        self.compared = self.agreement.decided;
+        let Verdicts { head, encoder, undetermined } = self.on_correct;
+        self.false_encoder_rate = Estimate::of_share(encoder, head + encoder + undetermined);
+    }
+}
+
+/// One class's part of the localisation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassTally {
+    /// The true class.
+    pub class: String,
+    /// Its verdicts.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// The concepts its failures lack, strongest first.
+    pub lost: Vec<Change>,
+    /// The concepts its failures have in their place, strongest first.
+    pub intruding: Vec<Change>,
+    /// The distance to the correct map above which the heatmap oracle says "encoder"; none where it doesn't apply.
+    pub heatmap_threshold: Option<f64>,
+}
