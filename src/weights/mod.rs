@@ -15,6 +15,7 @@
 
 mod config;
 mod files;
+pub mod formula;
 mod names;
 
 use std::borrow::Cow;

@@ -1,0 +1,200 @@
+"""The networks of `models.py`: what each is built from, where its blocks are, and the files a user's copy would hold."""
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+import open_clip
+import timm
+import torch
+import torchvision
+import transformers
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+
+
+@dataclass
+class Case:
+    """One network with the places to look into it."""
+
+    name: str
+    source: str
+    model: torch.nn.Module
+    size: tuple
+    mean: list
+    std: list
+    blocks: dict
+    file: str = "model.safetensors"
+    configs: dict = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    # Classifiers: the pooling layer, and another library's model that must give the same outputs.
+    pool: torch.nn.Module = None
+    twin: torch.nn.Module = None
+    # CLIP: the text tower's layers and tokens, and how the library embeds.
+    text_blocks: dict = field(default_factory=dict)
+    context: int = 0
+    start: int = 0
+    end: int = 0
+    pad: int = 0
+    embed_images: Callable = None
+    embed_text: Callable = None
+
+    def check_twins(self, images, outputs):
+        """Fails unless the other library's model agrees to rounding in f64."""
+        if self.twin:
+            self.twin.load_state_dict({name: value.double() for name, value in self.model.state_dict().items()})
+            logits = self.twin.double().eval()(images)
+            error = float((logits - outputs["logits"]).abs().max() / outputs["logits"].abs().max())
+            assert error < 1e-12, f"{self.name}: timm differs by {error}"
+            print(f"{self.name}: timm {timm.__version__} gives the same logits, to {error:.1e}")
+
+
+class Narrow(ResNet):
+    """torchvision's ResNet with free widths; its blocks, forward and key names are inherited."""
+
+    def __init__(self, block, layers, stem, widths, classes, base_width=64):
+        torch.nn.Module.__init__(self)
+        self._norm_layer, self.dilation, self.groups, self.base_width = torch.nn.BatchNorm2d, 1, 1, base_width
+        self.inplanes = stem
+        self.conv1 = torch.nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1, self.relu = torch.nn.BatchNorm2d(stem), torch.nn.ReLU(inplace=True)
+        self.maxpool = torch.nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        for number, (width, depth) in enumerate(zip(widths, layers), 1):
+            setattr(self, f"layer{number}", self._make_layer(block, width, depth, stride=1 if number == 1 else 2))
+        self.avgpool = torch.nn.AdaptiveAvgPool2d(1)
+        self.fc = torch.nn.Linear(widths[-1] * block.expansion, classes)
+
+
+def resnet(model, name, size, twin=None, **rest):
+    """A torchvision ResNet."""
+    blocks = {"stem": model.maxpool}
+    for layer in range(1, 5):
+        for index, block in enumerate(getattr(model, f"layer{layer}")):
+            blocks[f"layer{layer}.{index}"] = block
+    source = f"torchvision {torchvision.__version__.split("+")[0]} {type(model).__name__}"
+    twin = twin and timm.create_model(twin, pretrained=False)
+    return Case(name, source, model, size, **IMAGENET, blocks=blocks, pool=model.avgpool, twin=twin, **rest)
+
+
+def layers(tower, stem, modules):
+    """A transformer's stem and layers by tap name."""
+    return {f"{tower}.stem": stem, **{f"{tower}.{index}": module for index, module in enumerate(modules)}}
+
+
+def hugging_face_clip(name, config, start, end, **rest):
+    """A CLIPModel of transformers, with the config.json that it would save."""
+    model = transformers.CLIPModel(config)
+    with tempfile.TemporaryDirectory() as folder:
+        config.architectures = ["CLIPModel"]
+        config.save_pretrained(folder)
+        configs = {"config.json": json.loads((Path(folder) / "config.json").read_text())}
+    vision, text = model.vision_model, model.text_model
+    return Case(
+        name,
+        f"transformers {transformers.__version__} CLIPModel",
+        model,
+        (config.vision_config.image_size,) * 2,
+        **OPENAI,
+        configs=configs,
+        blocks=layers("visual", vision.pre_layrnorm, vision.encoder.layers),
+        text_blocks=layers("text", text.embeddings, text.encoder.layers),
+        context=config.text_config.max_position_embeddings,
+        start=start,
+        end=end,
+        pad=end,
+        embed_images=lambda model, x: model.visual_projection(model.vision_model(pixel_values=x).pooler_output),
+        embed_text=lambda model, ids: model.text_projection(model.text_model(input_ids=ids).pooler_output),
+        **rest,
+    )
+
+
+class Passing(torch.nn.Module):
+    """Hands its input on: a place for a hook where the library has no module."""
+
+    def forward(self, x):
+        return x
+
+
+def open_clip_model(name, model_cfg, start, end, **rest):
+    """An open_clip CLIP, with its open_clip_config.json."""
+    model = open_clip.CLIP(**model_cfg)
+    preprocess = {"mode": "RGB", **OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess["size"] = [model_cfg["vision_cfg"]["image_size"]] * 2
+    # The text stem (tokens + positions) has no module of its own: hook what enters the first layer.
+    first = model.transformer.resblocks[0]
+    stem = Passing()
+    first.register_forward_pre_hook(lambda _module, inputs: (stem(inputs[0]), *inputs[1:]))
+    return Case(
+        name,
+        f"open_clip {open_clip.__version__} CLIP",
+        model,
+        (model_cfg["vision_cfg"]["image_size"],) * 2,
+        **OPENAI,
+        file="open_clip_model.safetensors",
+        configs={"open_clip_config.json": {"model_cfg": model_cfg, "preprocess_cfg": preprocess}},
+        blocks=layers("visual", model.visual.ln_pre, model.visual.transformer.resblocks),
+        text_blocks=layers("text", stem, model.transformer.resblocks),
+        context=model_cfg["text_cfg"]["context_length"],
+        start=start,
+        end=end,
+        pad=0,
+        embed_images=lambda model, x: model.encode_image(x),
+        embed_text=lambda model, ids: model.encode_text(ids),
+        **rest,
+    )
+
+
+def small_hugging_face_clip(name, **rest):
+    """Head width 32, odd numbers of heads and tokens, GELU."""
+    vision = {"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 3}
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**text, "vocab_size": 128, "max_position_embeddings": 16, "bos_token_id": 126, "eos_token_id": 127, "hidden_act": "gelu"},
+        vision_config={**vision, "patch_size": 8, "image_size": 64, "hidden_act": "gelu"},
+        projection_dim=48,
+    )
+    return hugging_face_clip(name, config, 126, 127, **rest)
+
+
+def small_open_clip(name, **rest):
+    """Head width 32 in the image tower and 16 in the text tower, QuickGELU."""
+    vision = {"image_size": 48, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 12, "vocab_size": 100, "width": 48, "heads": 3, "layers": 3}
+    return open_clip_model(name, {"embed_dim": 40, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}, 98, 99, **rest)
+
+
+def small_basic(name, **rest):
+    """Basic blocks, with and without a shortcut convolution."""
+    return resnet(Narrow(BasicBlock, [2, 1, 1, 2], 8, [8, 16, 24, 40], 37), name, (64, 64), **rest)
+
+
+def small_bottleneck(name, **rest):
+    """Wide bottleneck blocks with channels that aren't multiples of 4, on pictures of odd size."""
+    return resnet(Narrow(Bottleneck, [1, 2, 1, 1], 10, [6, 10, 14, 18], 31, base_width=96), name, (75, 61), **rest)
+
+
+CASES = {
+    "small-basic": small_basic,
+    "small-basic-f16": lambda name: small_basic(name, dtype=torch.float16),
+    "small-basic-bf16": lambda name: small_basic(name, dtype=torch.bfloat16),
+    "small-bottleneck": small_bottleneck,
+    "small-clip-hf": small_hugging_face_clip,
+    "small-clip-hf-f16": lambda name: small_hugging_face_clip(name, dtype=torch.float16),
+    "small-clip-hf-bf16": lambda name: small_hugging_face_clip(name, dtype=torch.bfloat16),
+    "small-clip-openclip": small_open_clip,
+    "resnet18": lambda name: resnet(torchvision.models.resnet18(), name, (224, 224), twin=name),
+    "resnet50": lambda name: resnet(torchvision.models.resnet50(), name, (224, 224), twin=name),
+    "clip-vit-b-32-hf": lambda name: hugging_face_clip(name, transformers.CLIPConfig(), 49406, 49407),
+    "clip-vit-b-32-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-32"), 49406, 49407),
+}
+
+
+def build(name):
+    """The case of this name."""
+    logging.disable(logging.WARNING)  # every library warns that no trained weights are loaded
+    return CASES[name](name)
