@@ -161,6 +161,11 @@ impl Templates {
     }
 }
 
+/// The prompts of each class: its name in every template.
+pub fn class_prompts(names: &[String], templates: &Templates) -> Vec<Vec<String>> {
+    names.iter().map(|name| templates.fill(name).collect()).collect()
+}
+
 /// The direction of one concept from the text embeddings of its prompts `[prompts, E]`: each is L2-normalised, their mean is
 /// L2-normalised again (in f64; the result is rounded to f32 once).
 ///

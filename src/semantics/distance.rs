@@ -173,11 +173,53 @@ impl StoredMap {
         self.concepts
     }
 
+    /// Whether the images compared with the map are its own.
+    pub fn membership(&self) -> Membership {
+        self.membership
+    }
+
     /// The number of images a single-input map is compared with: n, or n − 1 for [`Membership::Inside`].
     pub fn images(&self) -> u64 {
         match self.membership {
             Membership::Outside => self.n,
             Membership::Inside => self.n.saturating_sub(1),
+        }
+    }
+
+    /// ΣP of `l1`, `l2` and the cosines, for [`Membership::Outside`]; 0 for the others and of no images.
+    pub fn mass(&self) -> f64 {
+        match self.constants {
+            Constants::Moments { sum, .. } if self.n > 0 => sum / self.n as f64,
+            _ => 0.0,
+        }
+    }
+
+    /// ΣP² as the distance uses it, for [`Membership::Outside`]: `None` of no images, for distances without it, and for the cosines
+    /// of a map that is 0 everywhere.
+    pub fn squared_norm(&self) -> Option<f64> {
+        if self.n == 0 || !matches!(self.constants, Constants::Moments { .. }) {
+            return None;
+        }
+        match self.distance {
+            Distance::L1 => None,
+            Distance::L2 => Some(self.squares(0.0, 0.0, false)),
+            _ => self.norm_of_cosine(0.0, 0.0),
+        }
+    }
+
+    /// The numerator and the denominator of `hamming` for h = 0, for [`Membership::Outside`]; `None` if every cell is at the threshold.
+    pub fn hamming_base(&self) -> Option<(f64, f64)> {
+        match self.constants {
+            Constants::Hamming { differ, cells } if cells > 0.0 => Some((differ, cells)),
+            _ => None,
+        }
+    }
+
+    /// `loglik` for h = 0.
+    pub fn loglik_base(&self) -> Option<f64> {
+        match self.constants {
+            Constants::Loglik { base } => Some(base),
+            _ => None,
         }
     }
 
@@ -202,11 +244,7 @@ impl StoredMap {
                         // Not below 0 but for rounding: a cell of h = 1 gives (n − c)(n − c − 1)/(n(n − 1)).
                         Some(((h - 2.0 * product + self.squares(dot, h, false)) / size).max(0.0).sqrt())
                     }
-                    _ => {
-                        let squares = self.squares(dot, h, self.distance == Distance::CosinePlain);
-                        let squares = if squares > 0.0 { squares } else { self.squares(dot, h, true) };
-                        (squares > 0.0).then(|| 1.0 - product / (h * squares).sqrt())
-                    }
+                    _ => self.norm_of_cosine(dot, h).map(|squares| 1.0 - product / (h * squares).sqrt()),
                 }
             }
         }
@@ -244,12 +282,15 @@ impl StoredMap {
             }
             (_, Constants::Loglik { .. }) => (if holds { -w } else { w }).exp().ln_1p(),
             _ if !holds => 0.0,
-            _ => {
-                let squares = self.squares(0.0, 0.0, self.distance == Distance::CosinePlain);
-                let squares = if squares > 0.0 { squares } else { self.squares(0.0, 0.0, true) };
-                -w / n / (ones as f64 * squares).sqrt()
-            }
+            _ => self.norm_of_cosine(0.0, 0.0).map_or(0.0, |squares| -w / n / (ones as f64 * squares).sqrt()),
         }
+    }
+
+    /// ΣP² of the cosines: the plug-in where the unbiased one is 0, and `None` where that is as well.
+    fn norm_of_cosine(&self, dot: f64, h: f64) -> Option<f64> {
+        let squares = self.squares(dot, h, self.distance == Distance::CosinePlain);
+        let squares = if squares > 0.0 { squares } else { self.squares(dot, h, true) };
+        (squares > 0.0).then_some(squares)
     }
 
     /// ΣP²: Σc(c − 1)/(n(n − 1)), or Σc²/n² where `plain` or n = 1; without this image's contribution for its own map.

@@ -22,7 +22,7 @@ mod tally;
 
 pub use baselines::{Baseline, clip_disagreement};
 pub use calibration::{Calibration, Cause, Decision, Defects, Source, Stratum, Threshold, Verdict, suspicion};
-pub use concepts::{Concepts, Templates, direction};
+pub use concepts::{Concepts, Templates, class_prompts, direction};
 pub use differential::{Differential, DifferentialCell, FALSE_DISCOVERY_RATE};
 pub use distance::{Distance, Membership, Products, StoredMap};
 pub use fraction::Fraction;
