@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-pub use crate::kernels::Activation;
+pub use crate::kernels::{Activation, EndToken, Normalization};
 use crate::kernels::{Window, pad4};
 use crate::tensor::Tensor;
 

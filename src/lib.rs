@@ -6,6 +6,7 @@ pub mod gpu;
 pub mod image;
 pub mod kernels;
 pub mod layers;
+pub mod models;
 pub mod plan;
 pub mod progress;
 pub mod semantics;

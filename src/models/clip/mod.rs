@@ -1,0 +1,194 @@
+//! CLIP: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021), with a vision
+//! transformer as its image tower.
+
+mod names;
+mod settings;
+mod text;
+mod transformer;
+mod vision;
+
+use std::path::Path;
+
+pub use text::ClipText;
+pub use vision::ClipVision;
+
+use super::layout::{Layout, refuse_unread};
+use super::{normalize, parameter_count, pixel_input};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::Preprocess;
+use crate::plan::{Plan, Var};
+use crate::text::Tokenizer;
+use crate::weights::{ModelFiles, Weights};
+use names::Names;
+use settings::ClipSettings;
+
+/// An image tower and a text tower with all that belongs to them.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    vision: ClipVision,
+    text: ClipText,
+    tokenizer: Tokenizer,
+    preprocess: Preprocess,
+    logit_scale: f32,
+    parameters: usize,
+    sha256: String,
+}
+
+impl Clip {
+    /// Loads the CLIP at `path`, a folder or a `.safetensors` file; see [`load`](Self::load).
+    ///
+    /// # Errors
+    /// Those of [`ModelFiles::open`] and [`load`](Self::load).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load(&ModelFiles::open(path)?)
+    }
+
+    /// Loads a CLIP from its files: Hugging Face's layout with `config.json` and `preprocessor_config.json`, or OpenAI's
+    /// and open_clip's with `open_clip_config.json`, and in both the tokenizer's files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] if it is another network or a variant that isn't supported, or if a tensor is missing or of
+    /// another shape; [`ErrorKind::Config`] if a file is missing, can't be followed or doesn't fit the weights; or a
+    /// file's own error.
+    pub fn load(files: &ModelFiles) -> Result<Self> {
+        let weights = files.weights();
+        let layout = Layout::of(weights)?;
+        let settings = match layout {
+            Layout::HuggingFaceClip => ClipSettings::from_hugging_face(files.require_config("config.json", SETTINGS)?)?,
+            Layout::OpenClip { .. } => {
+                ClipSettings::from_open_clip(files.require_config("open_clip_config.json", SETTINGS)?)?
+            }
+            Layout::Resnet => return Err(weights.error("an image classifier; a CLIP was expected")),
+        };
+        let names = Names::of(layout);
+        let vision = ClipVision::load(weights, &names, settings.vision)?;
+        let text = ClipText::load(weights, &names, settings.text, settings.end)?;
+        if vision.embedding_dim() != text.embedding_dim() {
+            let (image, text) = (vision.embedding_dim(), text.embedding_dim());
+            return Err(weights.error(format!("image embeddings have {image} values, but text embeddings {text}")));
+        }
+        let logit_scale = logit_scale(weights)?;
+        refuse_unread(weights, "CLIP", is_ignored)?;
+
+        let preprocess = match layout {
+            Layout::OpenClip { .. } => open_clip_preprocess(files, vision.image_size())?,
+            _ => hugging_face_preprocess(files, vision.image_size())?,
+        };
+        let tokenizer = tokenizer(files, &text)?;
+        let (parameters, sha256) = (parameter_count(weights), weights.sha256().to_owned());
+        Ok(Self { vision, text, tokenizer, preprocess, logit_scale, parameters, sha256 })
+    }
+
+    /// The image tower.
+    pub fn vision(&self) -> &ClipVision {
+        &self.vision
+    }
+
+    /// The text tower.
+    pub fn text(&self) -> &ClipText {
+        &self.text
+    }
+
+    /// What makes prompts into the ids that the text tower takes.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How pictures are made into the image tower's input.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// The factor of cosines in zero-shot logits (the exponential of the stored value).
+    pub fn logit_scale(&self) -> f32 {
+        self.logit_scale
+    }
+
+    /// The number E of values of an embedding.
+    pub fn embedding_dim(&self) -> usize {
+        self.vision.embedding_dim()
+    }
+
+    /// The number of trained values of both towers.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+
+    /// The SHA-256 of its weights, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// An input of 8-bit pixels as [`preprocess`](Self::preprocess) makes them.
+    pub fn image_input(&self, plan: &mut Plan) -> Var {
+        pixel_input(plan, &self.preprocess)
+    }
+
+    /// Records the image tower on such an input: embeddings `[n, E]`, not normalised.
+    pub fn record_image(&self, plan: &mut Plan, pixels: Var) -> Var {
+        let pixels = normalize(plan, pixels, &self.preprocess);
+        self.vision.record(plan, pixels)
+    }
+
+    /// An input of token ids, as long as the text tower's context.
+    pub fn text_input(&self, plan: &mut Plan) -> Var {
+        plan.input_indices("ids", self.text.context())
+    }
+
+    /// Records the text tower on such an input: embeddings `[n, E]`, not normalised.
+    pub fn record_text(&self, plan: &mut Plan, ids: Var) -> Var {
+        self.text.record(plan, ids)
+    }
+}
+
+/// What a CLIP's configuration is needed for.
+const SETTINGS: &str = "which activation it uses";
+
+/// Tensors that some files carry and no forward pass of embeddings reads.
+fn is_ignored(name: &str) -> bool {
+    let buffers = ["attn_mask", "input_resolution", "context_length", "vocab_size", "logit_bias"];
+    name.ends_with(".position_ids") || buffers.contains(&name)
+}
+
+fn logit_scale(weights: &Weights) -> Result<f32> {
+    let scale = weights.tensor("logit_scale")?;
+    match scale.data() {
+        [scale] => Ok(scale.exp()),
+        _ => Err(weights.error(format!("tensor `logit_scale` has shape {:?}, not [] or [1]", scale.shape()))),
+    }
+}
+
+fn hugging_face_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Preprocess> {
+    let config = files.require_config("preprocessor_config.json", "how pictures are prepared")?;
+    let preprocess = Preprocess::from_hf(config.value(), Path::new(config.name()))?;
+    let [height, width] = size;
+    if [preprocess.height, preprocess.width] == size {
+        return Ok(preprocess);
+    }
+    let made = format!("{}×{}", preprocess.width, preprocess.height);
+    let message = format!("{}: makes {made} pixels, but the image tower takes {width}×{height}", config.name());
+    Err(Error::new(ErrorKind::Config, message))
+}
+
+fn open_clip_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Preprocess> {
+    let config = files.require_config("open_clip_config.json", "how pictures are prepared")?;
+    let section = config.get("preprocess_cfg").unwrap_or(&serde_json::Value::Null);
+    Preprocess::from_open_clip(section, size, Path::new(config.name()))
+}
+
+fn tokenizer(files: &ModelFiles, text: &ClipText) -> Result<Tokenizer> {
+    let Some(folder) = files.folder() else {
+        let message = format!("{}: a CLIP needs a folder with its tokenizer's files", files.weights().name());
+        return Err(Error::new(ErrorKind::Config, message));
+    };
+    let tokenizer = Tokenizer::from_dir(folder)?;
+    let (ids, rows) = (tokenizer.vocabulary_size(), text.vocabulary());
+    if ids > rows {
+        let message = format!("{}: the tokenizer has {ids} tokens, but the text tower {rows}", folder.display());
+        return Err(Error::new(ErrorKind::Mismatch, message));
+    }
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The pre-norm transformer that both towers are made of.
+
+use super::names::{AttentionNames, BlockNames};
+use super::settings::{Heads, TowerSettings};
+use crate::error::Result;
+use crate::layers::Activation::{self, Identity};
+use crate::layers::{LayerNorm, Linear};
+use crate::models::Tap;
+use crate::plan::{Plan, Var};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+
+/// A stack of residual attention blocks.
+#[derive(Debug, Clone)]
+pub(super) struct Transformer {
+    blocks: Vec<Block>,
+    heads: usize,
+    activation: Activation,
+    causal: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    attention_out: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Transformer {
+    /// Records all blocks on `x`, `[n, tokens, channels]`, handing on `block.{i}`.
+    pub(super) fn record(&self, plan: &mut Plan, mut x: Var, tap: &mut Tap<'_>) -> Var {
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = self.record_block(plan, x, block);
+            tap(plan, &format!("block.{index}"), x);
+        }
+        x
+    }
+
+    fn record_block(&self, p: &mut Plan, x: Var, block: &Block) -> Var {
+        let y = p.layer_norm(x, &block.norm1);
+        let y = p.linear(y, &block.qkv, Identity);
+        let y = p.attention(y, self.heads, self.causal);
+        let x = p.linear_add(y, &block.attention_out, x, Identity);
+        let y = p.layer_norm(x, &block.norm2);
+        let y = p.linear(y, &block.fc1, self.activation);
+        p.linear_add(y, &block.fc2, x, Identity)
+    }
+
+    /// Loads the blocks at `prefix`, as many as there are, of `width` channels.
+    pub(super) fn load(
+        weights: &Weights,
+        prefix: &str,
+        names: &BlockNames,
+        width: usize,
+        settings: TowerSettings,
+        causal: bool,
+    ) -> Result<Self> {
+        let heads = match settings.heads {
+            Heads::Count(heads) => heads,
+            Heads::Width(head) => width.checked_div(head).unwrap_or(0),
+        };
+        if heads == 0 || !width.is_multiple_of(4 * heads) {
+            let message = format!("{width} channels (`{prefix}`) don't make {heads} heads, each of a multiple of 4");
+            return Err(weights.error(message));
+        }
+        let loader = Loader { weights, names, width, heads, epsilon: settings.epsilon };
+        let mut blocks = Vec::new();
+        while weights.contains(&format!("{prefix}.{}.{}.weight", blocks.len(), names.norm1)) || blocks.is_empty() {
+            blocks.push(loader.block(&format!("{prefix}.{}", blocks.len()))?);
+        }
+        Ok(Self { blocks, heads, activation: settings.activation, causal })
+    }
+
+    /// The activation of its MLPs.
+    pub(super) fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Depth, heads and activation in words.
+    pub(super) fn describe(&self) -> String {
+        let activation = match self.activation {
+            Identity => "no activation",
+            Activation::Relu => "ReLU",
+            Activation::Gelu => "GELU",
+            Activation::QuickGelu => "QuickGELU",
+        };
+        format!("{} blocks of {} heads, {activation}", self.blocks.len(), self.heads)
+    }
+}
+
+struct Loader<'a> {
+    weights: &'a Weights,
+    names: &'a BlockNames,
+    width: usize,
+    heads: usize,
+    epsilon: f32,
+}
+
+impl Loader<'_> {
+    fn block(&self, prefix: &str) -> Result<Block> {
+        let Self { weights, names, width, epsilon, .. } = *self;
+        let fc1 = format!("{prefix}.{}", names.fc1);
+        let [hidden, _] = weights.extents(&format!("{fc1}.weight"))?;
+        Ok(Block {
+            norm1: layer_norm(weights, &format!("{prefix}.{}", names.norm1), width, epsilon)?,
+            qkv: self.qkv(prefix)?,
+            attention_out: linear(weights, &format!("{prefix}.{}", names.attention_out), width, width)?,
+            norm2: layer_norm(weights, &format!("{prefix}.{}", names.norm2), width, epsilon)?,
+            fc1: linear(weights, &fc1, hidden, width)?,
+            fc2: linear(weights, &format!("{prefix}.{}", names.fc2), width, hidden)?,
+        })
+    }
+
+    /// Queries, keys and values as one layer, with the 1/√d of attention folded into the queries.
+    fn qkv(&self, prefix: &str) -> Result<Linear> {
+        let Self { weights, width, .. } = *self;
+        let (weight, bias) = match &self.names.attention {
+            AttentionNames::Packed([weight, bias]) => (
+                weights.tensor_shaped(&format!("{prefix}.{weight}"), &[3 * width, width])?.into_data(),
+                weights.vector(&format!("{prefix}.{bias}"), 3 * width)?,
+            ),
+            AttentionNames::Separate(parts) => {
+                let (mut weight, mut bias) = (Vec::with_capacity(3 * width * width), Vec::with_capacity(3 * width));
+                for part in parts {
+                    let square = weights.tensor_shaped(&format!("{prefix}.{part}.weight"), &[width, width])?;
+                    weight.extend_from_slice(square.data());
+                    bias.extend(weights.vector(&format!("{prefix}.{part}.bias"), width)?);
+                }
+                (weight, bias)
+            }
+        };
+        let scale = 1.0 / ((width / self.heads) as f64).sqrt();
+        let fold = |mut values: Vec<f32>, queries: usize| {
+            for value in &mut values[..queries] {
+                *value = (f64::from(*value) * scale) as f32;
+            }
+            values
+        };
+        let weight = Tensor::new([3 * width, width], fold(weight, width * width));
+        Ok(Linear::new(&format!("{prefix}.qkv"), &weight, Some(&fold(bias, width))))
+    }
+}
+
+/// The linear layer `name`, `[outputs, inputs]` with a bias.
+fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear> {
+    let weight = weights.tensor_shaped(&format!("{name}.weight"), &[outputs, inputs])?;
+    let bias = weights.vector(&format!("{name}.bias"), outputs)?;
+    Ok(Linear::new(name, &weight, Some(&bias)))
+}
+
+/// The layer norm `name` over `width` channels.
+pub(super) fn layer_norm(weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<LayerNorm> {
+    let weight = weights.vector(&format!("{name}.weight"), width)?;
+    let bias = weights.vector(&format!("{name}.bias"), width)?;
+    Ok(LayerNorm::new(name, &weight, &bias, epsilon))
+}
+
+/// A projection of `width` channels without bias, stored as `[outputs, width]` or, `transposed`, as `[width, outputs]`.
+pub(super) fn projection(weights: &Weights, name: &str, width: usize, transposed: bool) -> Result<Linear> {
+    let [rows, columns] = weights.extents(name)?;
+    let weight = if transposed {
+        weights.tensor_shaped(name, &[width, columns])?.transpose()
+    } else {
+        weights.tensor_shaped(name, &[rows, width])?
+    };
+    Ok(Linear::new(name, &weight, None))
+}

@@ -1,0 +1,87 @@
+//! Which network a file's tensor names belong to.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::weights::Weights;
+
+/// The key layouts that load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// A ResNet of torchvision or timm.
+    Resnet,
+    /// transformers' `CLIPModel`.
+    HuggingFaceClip,
+    /// A vision-transformer CLIP of OpenAI or open_clip.
+    OpenClip {
+        /// What stands before the names of the text tower: nothing, or `text.` in a `CustomTextCLIP`.
+        text: &'static str,
+    },
+}
+
+/// Parts of tensor names that give away a network which doesn't load, in the order in which they are looked for.
+const REFUSED: [(&str, &str); 22] = [
+    ("visual.attnpool.", "a CLIP with a ResNet image tower (OpenAI's RN50 family)"),
+    ("visual.trunk.", "an open_clip model with an image tower of timm"),
+    ("text.transformer.embeddings.", "an open_clip model with a text tower of transformers"),
+    ("text_decoder.", "a CoCa"),
+    ("vision_model.head.", "a SigLIP"),
+    ("text_model.head.", "a SigLIP"),
+    ("resnet.embedder.", "a ResNet in transformers' layout (microsoft/resnet-*)"),
+    ("vit.embeddings.", "a vision transformer in transformers' layout"),
+    ("blocks.0.attn.qkv.", "a vision transformer in timm's layout"),
+    ("encoder.layers.encoder_layer_0.", "a vision transformer in torchvision's layout"),
+    ("stages.0.", "a RegNet, ConvNeXt or pre-activation ResNet"),
+    ("features.", "a network in torchvision's `features` layout (VGG, DenseNet, MobileNet, EfficientNet)"),
+    ("conv1.0.weight", "a ResNet with a deep stem (timm's variants `c`, `d`, `s` and `t`)"),
+    (".downsample.2.", "a ResNet with average pooling in its shortcuts (timm's variant `d`)"),
+    (".se.", "a ResNet with channel attention (squeeze-and-excitation, ECA)"),
+    (".se_module.", "a ResNet with channel attention (squeeze-and-excitation)"),
+    (".aa.", "a ResNet with anti-aliased pooling"),
+    (".convs.0.", "a Res2Net"),
+    (".conv2.fc1.", "a ResNeSt"),
+    (".conv2.attn.", "a selective-kernel ResNet"),
+    (".ls_1.", "an open_clip model with layer scale"),
+    ("_orig_mod.", "a compiled module saved with its wrapper: strip `_orig_mod.` from the names"),
+];
+
+impl Layout {
+    /// The layout of a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] naming the network where it is a known one that doesn't load, or else some of the names.
+    pub(super) fn of(weights: &Weights) -> Result<Self> {
+        for (marker, network) in REFUSED {
+            if let Some(name) = weights.names().find(|name| name.contains(marker)) {
+                return Err(weights.error(format!("not supported: {network}, by its tensor `{name}`")).hint(SUPPORTED));
+            }
+        }
+        let is_clip = |prefix: &str| weights.names().any(|name| name.starts_with(prefix));
+        if is_clip("vision_model.") {
+            Ok(Self::HuggingFaceClip)
+        } else if is_clip("visual.") {
+            let text = if weights.names().any(|name| name.starts_with("text.")) { "text." } else { "" };
+            Ok(Self::OpenClip { text })
+        } else if weights.contains("layer1.0.conv1.weight") {
+            Ok(Self::Resnet)
+        } else {
+            let names: Vec<_> = weights.names().take(3).map(|name| format!("`{name}`")).collect();
+            let found = if names.is_empty() { "no tensors".to_owned() } else { names.join(", ") };
+            Err(weights.error(format!("unknown key layout: {found} …")).hint(SUPPORTED))
+        }
+    }
+}
+
+/// What does load.
+pub(super) const SUPPORTED: &str = "supported are ResNets with basic or bottleneck blocks under torchvision's and timm's \
+    names, and CLIPs with a vision transformer under Hugging Face's and open_clip's";
+
+/// Fails if tensors are left that no layer has read, but for those that `ignored` accepts.
+///
+/// # Errors
+/// [`ErrorKind::Weights`] naming some of the tensors.
+pub(super) fn refuse_unread(weights: &Weights, network: &str, ignored: impl Fn(&str) -> bool) -> Result<()> {
+    let unread: Vec<_> = weights.unused().into_iter().filter(|name| !ignored(name)).collect();
+    let Some(first) = unread.first() else { return Ok(()) };
+    let more = if unread.len() > 1 { format!(" and {} others", unread.len() - 1) } else { String::new() };
+    let message = format!("{}: a variant of {network} that isn't supported: it has `{first}`{more}", weights.name());
+    Err(Error::new(ErrorKind::Weights, message).hint(SUPPORTED))
+}

@@ -1,0 +1,115 @@
+//! The networks, as readable lists of layers, and how they are found in weight files.
+//!
+//! A model is loaded from a folder in its ecosystem's layout or from a `.safetensors` file. All shapes are checked then,
+//! so that recording a forward pass can't fail:
+//!
+//! ```no_run
+//! use heatlens::models::Classifier;
+//! use heatlens::{Plan, Silent};
+//!
+//! let classifier = Classifier::open("resnet50", &Silent)?;
+//! let mut plan = Plan::new(8);
+//! let pixels = classifier.input(&mut plan);
+//! let output = classifier.record(&mut plan, pixels);
+//! plan.output("logits", output.logits);
+//! println!("{plan}");
+//! # Ok::<(), heatlens::Error>(())
+//! ```
+//!
+//! A layout that isn't known is refused by its name. Tensors that a known layout doesn't have are refused as well: they
+//! belong to a variant that would load but compute something else.
+
+mod classifier;
+mod clip;
+mod layout;
+mod resnet;
+#[cfg(test)]
+mod testing;
+
+use std::path::Path;
+
+pub use classifier::Classifier;
+pub use clip::{Clip, ClipText, ClipVision};
+pub use resnet::{Resnet, ResnetOutput};
+
+use crate::error::Result;
+use crate::image::Preprocess;
+use crate::layers::Normalization;
+use crate::plan::{Plan, Var};
+use crate::progress::Observer;
+use crate::weights::{ModelFiles, Weights};
+use layout::Layout;
+
+/// What is handed each intermediate result of a forward pass, with its name, as it is recorded.
+///
+/// To make all of them outputs of the plan, so that a wrong model can be bisected:
+///
+/// ```
+/// # use heatlens::models::Tap;
+/// let tap: &mut Tap<'_> = &mut |plan, name, var| plan.output(name, var);
+/// ```
+pub type Tap<'a> = dyn FnMut(&mut Plan, &str, Var) + 'a;
+
+/// A model of whichever kind a path holds.
+#[derive(Debug)]
+pub enum Model {
+    /// An image classifier.
+    Classifier(Box<Classifier>),
+    /// An image tower and a text tower.
+    Clip(Box<Clip>),
+}
+
+impl Model {
+    /// Loads the model at `path`, a folder or a `.safetensors` file, as what its tensors' names say it is.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::open`] and [`Clip::open`].
+    pub fn open(path: impl AsRef<Path>, observer: &dyn Observer) -> Result<Self> {
+        let files = ModelFiles::open(path)?;
+        Ok(match Layout::of(files.weights())? {
+            Layout::Resnet => Self::Classifier(Box::new(Classifier::load(&files, observer)?)),
+            Layout::HuggingFaceClip | Layout::OpenClip { .. } => Self::Clip(Box::new(Clip::load(&files)?)),
+        })
+    }
+
+    /// How pictures are made into its input.
+    pub fn preprocess(&self) -> &Preprocess {
+        match self {
+            Self::Classifier(classifier) => classifier.preprocess(),
+            Self::Clip(clip) => clip.preprocess(),
+        }
+    }
+
+    /// The SHA-256 of its weights, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        match self {
+            Self::Classifier(classifier) => classifier.sha256(),
+            Self::Clip(clip) => clip.sha256(),
+        }
+    }
+}
+
+/// An input of the pixels that `preprocess` makes.
+fn pixel_input(plan: &mut Plan, preprocess: &Preprocess) -> Var {
+    plan.input_pixels("pixels", preprocess.height, preprocess.width)
+}
+
+/// The step of `preprocess` that is left to the GPU: `(value · scale − mean) / std`.
+fn normalize(plan: &mut Plan, pixels: Var, preprocess: &Preprocess) -> Var {
+    let &Preprocess { height, width, scale, mean, std, .. } = preprocess;
+    plan.normalize_image(pixels, [height, width], Normalization { scale, mean, std })
+}
+
+/// The number of trained values: all but running statistics, counters and position indices.
+fn parameter_count(weights: &Weights) -> usize {
+    let trained = |name: &&str| {
+        let buffers = ["running_mean", "running_var", "num_batches_tracked", "position_ids"];
+        !buffers.iter().any(|buffer| name.ends_with(buffer))
+    };
+    weights
+        .names()
+        .filter(trained)
+        .filter_map(|name| weights.shape(name))
+        .map(|shape| shape.iter().product::<usize>())
+        .sum()
+}

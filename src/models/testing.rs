@@ -1,0 +1,231 @@
+//! Tensors of whole networks for the tests of this room.
+
+use crate::plan::Plan;
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+
+/// Names and shapes of a file's tensors.
+pub(super) type Specs = Vec<(String, Vec<usize>)>;
+
+/// A ResNet's tensors as torchvision names them.
+pub(super) fn resnet(widths: &[usize], depths: &[usize], bottleneck: bool, classes: usize) -> Specs {
+    let mut specs = Specs::new();
+    let mut conv = |conv: String, norm: String, shape: [usize; 4]| {
+        specs.push((format!("{conv}.weight"), shape.to_vec()));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            specs.push((format!("{norm}.{part}"), vec![shape[0]]));
+        }
+        specs.push((format!("{norm}.num_batches_tracked"), vec![]));
+    };
+    conv("conv1".into(), "bn1".into(), [widths[0], 3, 7, 7]);
+    let mut channels = widths[0];
+    for (layer, (&width, &depth)) in widths.iter().zip(depths).enumerate() {
+        for block in 0..depth {
+            let prefix = format!("layer{}.{block}", layer + 1);
+            let outputs = if bottleneck { 4 * width } else { width };
+            let shapes = match bottleneck {
+                false => vec![[width, channels, 3, 3], [width, width, 3, 3]],
+                true => vec![[width, channels, 1, 1], [width, width, 3, 3], [outputs, width, 1, 1]],
+            };
+            for (index, shape) in (1..).zip(shapes) {
+                conv(format!("{prefix}.conv{index}"), format!("{prefix}.bn{index}"), shape);
+            }
+            if block == 0 && (layer > 0 || channels != outputs) {
+                let shape = [outputs, channels, 1, 1];
+                conv(format!("{prefix}.downsample.0"), format!("{prefix}.downsample.1"), shape);
+            }
+            channels = outputs;
+        }
+    }
+    specs.push(("fc.weight".into(), vec![classes, channels]));
+    specs.push(("fc.bias".into(), vec![classes]));
+    specs
+}
+
+/// The sizes of a CLIP.
+pub(super) struct ClipSizes {
+    pub(super) vision_width: usize,
+    pub(super) vision_depth: usize,
+    pub(super) patch: usize,
+    pub(super) grid: usize,
+    pub(super) text_width: usize,
+    pub(super) text_depth: usize,
+    pub(super) vocabulary: usize,
+    pub(super) context: usize,
+    pub(super) embedding: usize,
+}
+
+impl ClipSizes {
+    /// A CLIP that loads in no time.
+    pub(super) fn small() -> Self {
+        Self {
+            vision_width: 16,
+            vision_depth: 2,
+            patch: 4,
+            grid: 3,
+            text_width: 8,
+            text_depth: 1,
+            vocabulary: 11,
+            context: 6,
+            embedding: 12,
+        }
+    }
+
+    /// Its tensors as OpenAI and open_clip name them.
+    pub(super) fn open_clip(&self) -> Specs {
+        let mut specs = Specs::new();
+        let mut add = |name: &str, shape: &[usize]| specs.push((name.to_owned(), shape.to_vec()));
+        add("visual.conv1.weight", &[self.vision_width, 3, self.patch, self.patch]);
+        add("visual.class_embedding", &[self.vision_width]);
+        add("visual.positional_embedding", &[self.grid * self.grid + 1, self.vision_width]);
+        add("visual.proj", &[self.vision_width, self.embedding]);
+        add("token_embedding.weight", &[self.vocabulary, self.text_width]);
+        add("positional_embedding", &[self.context, self.text_width]);
+        add("text_projection", &[self.text_width, self.embedding]);
+        add("logit_scale", &[]);
+        let norms = [
+            ("visual.ln_pre", self.vision_width),
+            ("visual.ln_post", self.vision_width),
+            ("ln_final", self.text_width),
+        ];
+        for (name, width) in norms {
+            add(&format!("{name}.weight"), &[width]);
+            add(&format!("{name}.bias"), &[width]);
+        }
+        let towers = [
+            ("visual.transformer.resblocks", self.vision_width, self.vision_depth),
+            ("transformer.resblocks", self.text_width, self.text_depth),
+        ];
+        for (prefix, width, depth) in towers {
+            for block in 0..depth {
+                let mut layer = |name: &str, weight: &[usize]| {
+                    add(&format!("{prefix}.{block}.{name}weight"), weight);
+                    add(&format!("{prefix}.{block}.{name}bias"), &weight[..1]);
+                };
+                layer("ln_1.", &[width]);
+                layer("attn.in_proj_", &[3 * width, width]);
+                layer("attn.out_proj.", &[width, width]);
+                layer("ln_2.", &[width]);
+                layer("mlp.c_fc.", &[4 * width, width]);
+                layer("mlp.c_proj.", &[width, 4 * width]);
+            }
+        }
+        specs
+    }
+}
+
+/// Tensors of these shapes, each with its own values; variances are positive.
+pub(super) fn tensors(specs: &Specs) -> Vec<(String, Tensor)> {
+    let mut state = 1u32;
+    let mut value = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes' generator
+        (state >> 8) as f32 / (1 << 24) as f32 + 0.01
+    };
+    let tensor = |(name, shape): &(String, Vec<usize>)| {
+        let data = (0..shape.iter().product()).map(|_| value()).collect();
+        (name.clone(), Tensor::new(shape.clone(), data))
+    };
+    specs.iter().map(tensor).collect()
+}
+
+/// The same CLIP under transformers' names, which have queries, keys and values apart and projections transposed.
+pub(super) fn hugging_face(open_clip: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    const RENAMED: [(&str, &str); 19] = [
+        ("visual.transformer.resblocks", "vision_model.encoder.layers"),
+        ("transformer.resblocks", "text_model.encoder.layers"),
+        ("visual.conv1", "vision_model.embeddings.patch_embedding"),
+        ("visual.class_embedding", "vision_model.embeddings.class_embedding"),
+        ("visual.positional_embedding", "vision_model.embeddings.position_embedding.weight"),
+        ("visual.ln_pre", "vision_model.pre_layrnorm"),
+        ("visual.ln_post", "vision_model.post_layernorm"),
+        ("visual.proj", "visual_projection.weight"),
+        ("token_embedding", "text_model.embeddings.token_embedding"),
+        ("positional_embedding", "text_model.embeddings.position_embedding.weight"),
+        ("ln_final", "text_model.final_layer_norm"),
+        ("text_projection", "text_projection.weight"),
+        ("ln_1", "layer_norm1"),
+        ("ln_2", "layer_norm2"),
+        ("attn.in_proj_", "self_attn.in_proj."),
+        ("attn.out_proj", "self_attn.out_proj"),
+        ("mlp.c_fc", "mlp.fc1"),
+        ("mlp.c_proj", "mlp.fc2"),
+        ("logit_scale", "logit_scale"),
+    ];
+    let mut renamed = Vec::new();
+    for (old, tensor) in open_clip {
+        let mut name = old.clone();
+        for (part, new) in RENAMED {
+            // A name is a prefix, and within blocks an inner part as well.
+            if name.starts_with(part) || (old.contains("resblocks") && name.contains(&format!(".{part}"))) {
+                name = name.replacen(part, new, 1);
+            }
+        }
+        if name.contains("in_proj") {
+            let rows = tensor.rows() / 3;
+            for (part, letter) in ["q", "k", "v"].into_iter().enumerate() {
+                let part = tensor.select_rows(&(part * rows..(part + 1) * rows).collect::<Vec<_>>());
+                renamed.push((name.replace("in_proj", &format!("{letter}_proj")), part));
+            }
+        } else if old.ends_with("proj") || old == "text_projection" {
+            renamed.push((name, tensor.transpose()));
+        } else {
+            renamed.push((name, tensor.clone()));
+        }
+    }
+    renamed
+}
+
+/// A file of f16 zeros in these shapes: as large as the real one, yet made without touching its memory.
+pub(super) fn zeros(specs: &Specs) -> Weights {
+    let mut end = 0;
+    let mut header = serde_json::Map::new();
+    for (name, shape) in specs {
+        let start = end;
+        end += 2 * shape.iter().product::<usize>();
+        let entry = serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut bytes = vec![0; 8 + header.len() + end];
+    bytes[..8].copy_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes[8..8 + header.len()].copy_from_slice(header.as_bytes());
+    Weights::from_bytes("zeros.safetensors", bytes).unwrap()
+}
+
+/// The number of distinct pipelines that a plan needs, the larger of the two profiles.
+pub(super) fn pipelines(plans: &[&Plan]) -> usize {
+    use crate::kernels::Profile;
+    let of = |profile| {
+        let dispatches = plans.iter().flat_map(|plan| plan.dispatches());
+        let launches = dispatches.map(|dispatch| dispatch.kernel.launch(profile));
+        let keys: std::collections::BTreeSet<_> = launches.map(|l| (l.shader.label, l.constants)).collect();
+        keys.len()
+    };
+    of(Profile::Software).max(of(Profile::Hardware))
+}
+
+/// Checks that `load` refuses the file without any one of `tensors`, and with any one of another shape, and that the
+/// error names the tensor; `exempt` ones may be left out.
+pub(super) fn every_tensor_is_needed<T: std::fmt::Debug>(
+    tensors: &[(String, Tensor)],
+    exempt: impl Fn(&str) -> bool,
+    load: impl Fn(&Weights) -> crate::Result<T>,
+) {
+    assert!(load(&Weights::from_tensors("whole", tensors)).is_ok());
+    for at in (0..tensors.len()).filter(|&at| !exempt(&tensors[at].0)) {
+        let (name, tensor) = &tensors[at];
+        let mut others = tensors.to_vec();
+        others.remove(at);
+        let error = load(&Weights::from_tensors("lacking", &others)).expect_err(name);
+        assert_eq!(error.kind(), crate::ErrorKind::Weights, "{error}");
+        assert!(error.to_string().starts_with("lacking: "), "without {name}: {error}");
+
+        let mut shape = tensor.shape().to_vec();
+        shape.push(2);
+        let mut others = tensors.to_vec();
+        others[at].1 = Tensor::new(shape, [tensor.data(), tensor.data()].concat());
+        let error = load(&Weights::from_tensors("misshapen", &others)).expect_err(name);
+        assert_eq!(error.kind(), crate::ErrorKind::Weights, "{error}");
+        assert!(error.to_string().contains(&format!("`{name}`")), "another shape of {name}: {error}");
+    }
+}
