@@ -1,5 +1,8 @@
 //! heatlens debugs vision models with words, on any GPU.
 
+// Tests may unwrap; integration tests, examples and benches are crates of their own.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod dataset;
 pub mod error;
 pub mod gpu;
