@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use heatlens::Tensor;
 use heatlens::semantics::statistics::Bootstrap;
 use heatlens::semantics::{
-    Cell, ContentOrder, Counts, Detection, Differential, Distance, Fraction, Membership, Ranking, Responsible,
-    Selective, StoredMap, Wins, class_balanced_means, reference,
+    Cell, ContentOrder, Counts, Detection, Differential, Distance, Fraction, Membership, Products, Ranking,
+    Responsible, Selective, StoredMap, Wins, class_balanced_means, reference,
 };
 use proptest::prelude::*;
 
@@ -101,6 +101,34 @@ proptest! {
                     other => prop_assert!(false, "{distance} {how}: {other:?}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_constants_for_the_gpu_give_the_same_distances(scores in scores(2..=9), numerator in 1..6_u64) {
+        let map = counts(&scores, &rows(&scores)[1..]);
+        let image = counts(&scores, &[0]);
+        let size = (map.concepts() * (map.concepts() - 1)) as f64;
+        for distance in Distance::ALL {
+            let stored = StoredMap::new(&map, distance, Fraction::new(numerator, 6).unwrap(), Membership::Outside);
+            let cells = || image.cells().iter().zip(stored.weights());
+            let dot: f64 = cells().map(|(&h, &w)| f64::from(h) * f64::from(w)).sum();
+            let ones: u32 = image.cells().iter().sum();
+            let (h, product) = (f64::from(ones), dot / stored.images() as f64);
+            let found = match distance {
+                Distance::L1 => Some((h + stored.mass() - 2.0 * product) / size),
+                Distance::L2 => stored.squared_norm().map(|norm| ((h + norm - 2.0 * product) / size).max(0.0).sqrt()),
+                Distance::Cosine | Distance::CosinePlain => stored.squared_norm().map(|norm| 1.0 - product / (h * norm).sqrt()),
+                Distance::Hamming => stored.hamming_base().map(|(differ, cells)| (differ + dot) / cells),
+                Distance::Loglik => stored.loglik_base().map(|base| base - dot),
+            };
+            let expected = stored.distance(Products { dot, second: 0.0, ones: u64::from(ones) });
+            match found.filter(|_| ones > 0) {
+                None => prop_assert_eq!(expected, None, "{}", distance),
+                // The root turns rounding at 0 into its own square root.
+                Some(found) => prop_assert!((found - expected.unwrap()).abs() < 1e-7, "{distance}: {found} {expected:?}"),
+            }
+            prop_assert!(stored.second_weights().is_none() && stored.membership() == Membership::Outside);
         }
     }
 

@@ -138,7 +138,8 @@ pub fn benjamini_hochberg(p: &[f64], level: f64) -> BenjaminiHochberg {
     let mut smallest: f64 = 1.0;
     let mut cut = 0;
     for (rank, &test) in order.iter().enumerate().rev() {
-        smallest = smallest.min(p[test] * m as f64 / (rank + 1) as f64);
+        // The ratio first: it is at least 1, so no adjusted p is below its p by rounding.
+        smallest = smallest.min(p[test] * (m as f64 / (rank + 1) as f64));
         adjusted[test] = smallest;
         // Compared as Benjamini and Hochberg wrote it, so that p exactly at its step is flagged whatever m / rank rounds to.
         if cut == 0 && p[test] <= level * ((rank + 1) as f64 / m as f64) {
