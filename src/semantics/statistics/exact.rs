@@ -180,4 +180,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn no_adjusted_p_is_below_its_p() {
+        for m in 1..=60 {
+            let p: Vec<f64> = (1..=m).map(|i| f64::from(i) / 61.0).collect();
+            let found = benjamini_hochberg(&p, 0.05);
+            assert!(found.adjusted.iter().zip(&p).all(|(adjusted, p)| adjusted >= p), "{m} tests");
+        }
+    }
 }
