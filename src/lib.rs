@@ -5,6 +5,7 @@
 
 pub mod dataset;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod image;
 pub mod kernels;
@@ -21,5 +22,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use gpu::Device;
 pub use plan::{Plan, Var};
 pub use progress::{Observer, Silent};
+pub use semantics::{Aligner, Bundle, Filter};
 pub use tensor::Tensor;
 pub use weights::Weights;

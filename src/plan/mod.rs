@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use lifetimes::Slots;
+pub use verbs::StoredMaps;
 
 use crate::kernels::{Element, Kernel, pad4};
 use crate::layers::Parameter;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fraction::Fraction;
 use super::heatmap::Support;
@@ -92,7 +92,7 @@ pub fn suspicion(correct: Option<f64>, defects: &[Option<f64>]) -> Option<f64> {
 }
 
 /// A conformal threshold with what its calibration promises.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// Scores above this are rejected.
     pub threshold: f64,
@@ -142,7 +142,7 @@ impl Threshold {
 }
 
 /// A threshold for each stratum that some class belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The threshold of [`Stratum::Own`], if any class belongs to it.
     pub own: Option<Threshold>,

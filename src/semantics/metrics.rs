@@ -3,7 +3,7 @@
 //! Scores follow the out-of-distribution convention: larger is more suspicious, and the defects are the positives. Tied scores are
 //! always taken together, so no figure depends on the order of the images.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate, Interval};
@@ -159,7 +159,7 @@ impl Ranking {
 }
 
 /// A point of the accuracy-against-coverage curve.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoveragePoint {
     /// Images with at most this score are accepted.
     pub threshold: f64,
@@ -171,7 +171,7 @@ pub struct CoveragePoint {
 
 /// How well a score detects one kind of defect, with 95 % bootstrap intervals. Defects and sound images are drawn anew separately,
 /// so their numbers stay as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// The number of defects.
     pub defects: u64,
@@ -223,7 +223,7 @@ impl Detection {
 }
 
 /// How accuracy rises as the most suspicious images are left out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selective {
     /// The area under the risk–coverage curve, smaller is better, with a 95 % bootstrap interval over images.
     pub aurc: Estimate,

@@ -3,31 +3,54 @@
 //! The GPU makes the scores, the counts and the sums that distances need; what is here turns those numbers into findings, in
 //! f64 or whole numbers and in an order that doesn't depend on how the images came.
 
+mod align;
 mod baselines;
+mod build;
+mod bundle;
 mod calibration;
 mod concepts;
+mod container;
+mod counting;
+mod diagnosis;
 mod differential;
 mod distance;
+mod evaluate;
+mod filter;
+mod filter_file;
+mod forward;
 mod fraction;
 mod heatmap;
+mod journal;
 mod localize;
+mod manifest;
+mod map_table;
 mod metrics;
 mod reasons;
 pub mod reference;
 mod responsible;
+mod ridge;
 mod scores;
 mod sets;
 pub mod statistics;
 mod tally;
 
+pub use align::{AlignOptions, Aligner, AlignerFigures};
 pub use baselines::{Baseline, clip_disagreement};
+pub use build::{BuildInputs, BuildOptions};
+pub use bundle::{AttackedSamples, Bundle, ClassCounts, Samples, Space};
 pub use calibration::{Calibration, Cause, Decision, Defects, Source, Stratum, Threshold, Verdict, suspicion};
 pub use concepts::{Concepts, Templates, class_prompts, direction};
+pub use diagnosis::{ClassFindings, ImageSet, ScoreMode};
 pub use differential::{Differential, DifferentialCell, FALSE_DISCOVERY_RATE};
 pub use distance::{Distance, Membership, Products, StoredMap};
+pub use evaluate::{EvaluateOptions, Evaluation, HEATMAP, KindResult, MISCLASSIFIED, MethodResult, SelectiveResult};
+pub use filter::{CalibrateOptions, Filter};
+pub use filter_file::{FilterFile, FilterHeader};
+pub use forward::{RunOptions, embed_texts};
 pub use fraction::Fraction;
 pub use heatmap::{Cell, Counts, MINIMUM_SUPPORT, Map, Support};
 pub use localize::{Evidence, HeatmapRule, Localization, LocalizeOptions, Sample, localize};
+pub use manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE};
 pub use metrics::{CoveragePoint, Detection, Ranking, Selective};
 pub use reasons::{Reason, reasons};
 pub use responsible::{Change, PairChange, Responsible};

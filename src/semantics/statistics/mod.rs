@@ -9,7 +9,7 @@ mod exact;
 pub use bootstrap::{Bootstrap, percentile};
 pub use exact::{BenjaminiHochberg, FisherExact, benjamini_hochberg, mcnemar_exact};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF, Normal};
 
 /// The confidence of every interval the program prints.
@@ -33,7 +33,7 @@ impl Interval {
 }
 
 /// A figure with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The figure itself, from all the data.
     pub value: f64,

@@ -1,0 +1,438 @@
+//! The aligner: a linear map from the classifier's features to CLIP's embeddings.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use faer::Mat;
+use serde::{Deserialize, Serialize};
+
+use super::container::Container;
+use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
+use super::ridge::{Fit, Moments, fit, squared_error};
+use super::scores::ContentOrder;
+use super::{Templates, class_prompts};
+use crate::dataset::{ContentHash, Dataset};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Device, Input};
+use crate::layers::{Activation, Linear, Parameter, padded_rows};
+use crate::models::{Classifier, Clip};
+use crate::plan::Plan;
+use crate::progress::{Observer, step};
+use crate::tensor::Tensor;
+
+/// Rows whose products one dispatch sums in f32.
+const GRAM_ROWS: usize = 1024;
+/// Parts of the fitting images that λ is chosen over.
+const FOLDS: usize = 5;
+/// λ is chosen among `10^k · tr/D`.
+const EXPONENTS: std::ops::RangeInclusive<i32> = -6..=1;
+
+/// How an aligner is fitted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlignOptions {
+    /// λ; none = by cross-validation.
+    pub lambda: Option<f64>,
+    /// How images are read and run.
+    pub run: RunOptions,
+}
+
+/// What is known of an aligner's quality.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlignerFigures {
+    /// λ.
+    pub lambda: f64,
+    /// Images it was fitted on.
+    pub fitted: usize,
+    /// Images the figures below are measured on: the held-out fifth, or, where λ was given, the fitted ones themselves.
+    pub measured: usize,
+    /// Whether those images took no part in the fit.
+    pub held_out: bool,
+    /// `1 − Σ‖r−g‖² / Σ‖g−ḡ‖²`.
+    pub r2: f64,
+    /// Mean cosine of the aligned feature with CLIP's embedding.
+    pub mean_cosine: f64,
+    /// The share of images on which both give the same zero-shot class; none where the classifier's classes have no
+    /// names.
+    pub zero_shot_agreement: Option<f64>,
+}
+
+/// `r(z) = M z + d`: classifier features to CLIP's space.
+#[derive(Debug, Clone)]
+pub struct Aligner {
+    weight: Tensor,
+    bias: Vec<f32>,
+    figures: Option<AlignerFigures>,
+    classifier: Option<String>,
+    clip: Option<String>,
+    images: Option<HashSet<ContentHash>>,
+}
+
+impl Aligner {
+    /// Fits by ridge regression on unlabelled images (method: closed form on centred data; the Gram matrices are made on
+    /// the GPU, partials summed and the equations solved in f64).
+    ///
+    /// Without a given λ, a fifth of the images is held out for the figures, and λ chosen by 5-fold cross-validation on
+    /// the others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] for too few images, and those of reading and running them.
+    pub fn fit(
+        device: &Device,
+        classifier: &Classifier,
+        clip: &Clip,
+        images: &Dataset,
+        options: &AlignOptions,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let pass = Pass {
+            stage: "features and embeddings",
+            preprocess: &[classifier.preprocess(), clip.preprocess()],
+            record: &|plan, pixels| {
+                let features = classifier.record(plan, pixels[0]).features;
+                plan.output("features", features);
+                let embeddings = clip.vision().record(plan, pixels[1]);
+                plan.output("clip", embeddings);
+            },
+            thumbnails: false,
+            journal: None,
+        };
+        let mut collected = run_images(device, &pass, &images.samples, &options.run, observer)?;
+        tell(&collected, observer);
+        let (features, embeddings) = (collected.take("features"), collected.take("clip"));
+        let mut aligner = Self::of_pairs(device, &features, &embeddings, &collected.hashes, options.lambda, observer)?;
+        aligner.classifier = Some(classifier.sha256().to_owned());
+        aligner.clip = Some(clip.sha256().to_owned());
+        if let (Some(names), Some(figures)) = (classifier.class_names(), &mut aligner.figures) {
+            let rows = measured_rows(&collected.hashes, options.lambda.is_some());
+            let prompts = class_prompts(names, &Templates::default());
+            let (directions, _) = text_directions(device, clip, &prompts, options.run.batch, observer)?;
+            let agreement =
+                agreement(device, &aligner.weight, &aligner.bias, &features, &embeddings, &directions, &rows)?;
+            figures.zero_shot_agreement = Some(agreement);
+        }
+        Ok(aligner)
+    }
+
+    /// Fits to pairs of features `[N, D]` and embeddings `[N, E]`, whose images have the given content hashes.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn of_pairs(
+        device: &Device,
+        features: &Tensor,
+        embeddings: &Tensor,
+        hashes: &[ContentHash],
+        lambda: Option<f64>,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let needed = if lambda.is_some() { 2 } else { 2 * FOLDS };
+        if features.rows() < needed {
+            let message = format!("an aligner needs at least {needed} images, found {}", features.rows());
+            return Err(Error::new(ErrorKind::Data, message));
+        }
+        let means = [features, embeddings].map(|values| provisional_mean(values, GRAM_ROWS));
+        let folds = folds(hashes, lambda.is_some());
+        let mut moments = Vec::with_capacity(folds.len());
+        for (number, rows) in folds.iter().enumerate() {
+            step(observer, "Gram matrices", number, folds.len())?;
+            moments.push(moments_of(device, features, embeddings, &means, rows)?);
+        }
+        step(observer, "Gram matrices", folds.len(), folds.len())?;
+        let mut all = Moments::empty(features.columns(), embeddings.columns());
+        moments.iter().for_each(|fold| all.add(fold));
+        let chosen = match lambda {
+            Some(lambda) => lambda,
+            None => choose_lambda(&moments, &all, observer)?,
+        };
+        let (weight, bias) = uncentered(&fit(&all, chosen)?, &means);
+        let rows = measured_rows(hashes, lambda.is_some());
+        let aligned = apply(device, &weight, &bias, &features.select_rows(&rows))?;
+        let (r2, mean_cosine) = quality(&aligned, &embeddings.select_rows(&rows));
+        let figures = AlignerFigures {
+            lambda: chosen,
+            fitted: all.n as usize,
+            measured: rows.len(),
+            held_out: lambda.is_none(),
+            r2,
+            mean_cosine,
+            zero_shot_agreement: None,
+        };
+        let images = Some(hashes.iter().copied().collect());
+        Ok(Self { weight, bias, figures: Some(figures), classifier: None, clip: None, images })
+    }
+
+    /// Reads a safetensors file with `weight` `[E, D]` and `bias` `[E]`. One from elsewhere has no figures and no hashes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] or [`ErrorKind::Format`] naming the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::of_container(&Container::open(path)?, "")
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] naming it.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut container = Container::default();
+        self.add_to(&mut container, "")?;
+        container.save(path)
+    }
+
+    pub(crate) fn of_container(container: &Container, prefix: &str) -> Result<Self> {
+        let weight = container.matrix(&format!("{prefix}weight"), [usize::MAX; 2])?;
+        let bias = container.values(&format!("{prefix}bias"), &[weight.rows()])?;
+        let text = |key: &str| container.text(&format!("{prefix}{key}"));
+        let figures = text("figures").map(serde_json::from_str).transpose();
+        let figures =
+            figures.map_err(|e| Error::new(ErrorKind::Format, "the aligner's figures can't be read").caused_by(e))?;
+        let hashes = format!("{prefix}content_hashes");
+        let images = if container.contains(&hashes) { Some(hashes_of(container, &hashes)?) } else { None };
+        let [classifier, clip] = ["classifier", "clip"].map(|key| text(key).map(str::to_owned));
+        Ok(Self { weight, bias, figures, classifier, clip, images })
+    }
+
+    pub(crate) fn add_to(&self, container: &mut Container, prefix: &str) -> Result<()> {
+        container.insert_tensor(&format!("{prefix}weight"), &self.weight);
+        container.insert(&format!("{prefix}bias"), &[self.bias.len()], &self.bias);
+        if let Some(figures) = &self.figures {
+            let text = serde_json::to_string(figures)
+                .map_err(|e| Error::new(ErrorKind::Format, "the aligner's figures can't be written").caused_by(e))?;
+            container.describe(&format!("{prefix}figures"), text);
+        }
+        for (key, value) in [("classifier", &self.classifier), ("clip", &self.clip)] {
+            if let Some(value) = value {
+                container.describe(&format!("{prefix}{key}"), value.clone());
+            }
+        }
+        if let Some(images) = &self.images {
+            insert_hashes(container, &format!("{prefix}content_hashes"), images);
+        }
+        Ok(())
+    }
+
+    /// M, `[E, D]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// d, `[E]`.
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Its quality, if heatlens fitted it.
+    pub fn figures(&self) -> Option<&AlignerFigures> {
+        self.figures.as_ref()
+    }
+
+    /// The content hashes of the images it was fitted on, if it says so.
+    pub fn images(&self) -> Option<&HashSet<ContentHash>> {
+        self.images.as_ref()
+    }
+
+    /// The aligner as a layer of a plan.
+    pub(crate) fn layer(&self) -> Linear {
+        Linear::new("aligner", &self.weight, Some(&self.bias))
+    }
+
+    /// Refuses an aligner that was fitted to other models.
+    pub(crate) fn check(&self, features: usize, embeddings: usize, classifier: &str, clip: Option<&str>) -> Result<()> {
+        let shape = [self.weight.rows(), self.weight.columns()];
+        if shape != [embeddings, features] {
+            let message =
+                format!("the aligner's weight is {shape:?}, expected [{embeddings}, {features}] for these models");
+            return Err(Error::new(ErrorKind::Mismatch, message).hint("fit one with `heatlens align`"));
+        }
+        let other = |ours: &Option<String>, given: Option<&str>| {
+            ours.as_deref().zip(given).is_some_and(|(ours, given)| ours != given)
+        };
+        let kinds = [("classifier", &self.classifier, Some(classifier)), ("CLIP", &self.clip, clip)];
+        for (kind, ours, given) in kinds {
+            if other(ours, given) {
+                let message = format!("the aligner was fitted to another {kind}: the weights' hashes differ");
+                return Err(Error::new(ErrorKind::Mismatch, message).hint("fit one with `heatlens align`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what a pass has to say.
+pub(crate) fn tell(collected: &Collected, observer: &dyn Observer) {
+    for notice in &collected.notices {
+        observer.notice(notice);
+    }
+    for (_, error) in &collected.skipped {
+        observer.notice(&format!("skipped {error}"));
+    }
+}
+
+pub(crate) fn insert_hashes(container: &mut Container, name: &str, hashes: &HashSet<ContentHash>) {
+    let mut sorted: Vec<&ContentHash> = hashes.iter().collect();
+    sorted.sort_unstable();
+    let bytes: Vec<u8> = sorted.iter().flat_map(|hash| hash.0).collect();
+    container.insert(name, &[sorted.len(), 32], &bytes);
+}
+
+pub(crate) fn hashes_of(container: &Container, name: &str) -> Result<HashSet<ContentHash>> {
+    let bytes: Vec<u8> = container.values(name, &[usize::MAX, 32])?;
+    Ok(bytes.as_chunks().0.iter().map(|&hash| ContentHash(hash)).collect())
+}
+
+/// The rows each fold is made of; with a given λ, all rows are one. Rows are dealt in the order of their hashes.
+fn folds(hashes: &[ContentHash], is_fixed: bool) -> Vec<Vec<usize>> {
+    let rows: Vec<usize> = ContentOrder::new(hashes).rows().into_iter().map(|row| row as usize).collect();
+    if is_fixed {
+        return vec![rows];
+    }
+    let fitting = &rows[..rows.len() - held_out(rows.len())];
+    (0..FOLDS).map(|fold| fitting.iter().skip(fold).step_by(FOLDS).copied().collect()).collect()
+}
+
+/// The rows the figures are measured on: the held-out ones, or with a given λ all.
+fn measured_rows(hashes: &[ContentHash], is_fixed: bool) -> Vec<usize> {
+    let rows: Vec<usize> = ContentOrder::new(hashes).rows().into_iter().map(|row| row as usize).collect();
+    if is_fixed { rows } else { rows[rows.len() - held_out(rows.len())..].to_vec() }
+}
+
+fn held_out(rows: usize) -> usize {
+    (rows / 5).max(1)
+}
+
+/// The mean of the first rows: subtracting it keeps the f32 products small.
+fn provisional_mean(values: &Tensor, rows: usize) -> Vec<f32> {
+    let rows = rows.min(values.rows());
+    let mut sums = vec![0.0_f64; values.columns()];
+    for row in 0..rows {
+        sums.iter_mut().zip(values.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    sums.iter().map(|sum| (sum / rows as f64) as f32).collect()
+}
+
+/// Moments of some rows about the provisional means: Gram matrices from the GPU, added in f64.
+fn moments_of(
+    device: &Device,
+    features: &Tensor,
+    embeddings: &Tensor,
+    means: &[Vec<f32>; 2],
+    rows: &[usize],
+) -> Result<Moments> {
+    let (inputs, outputs) = (features.columns(), embeddings.columns());
+    let parameters = [("mean of features", inputs), ("mean of embeddings", outputs)];
+    let parameter = |i: usize| Parameter::new(parameters[i].0, padded_rows(&means[i], parameters[i].1));
+    let (z_mean, x_mean) = (parameter(0), parameter(1));
+    let mut moments = Moments::empty(inputs, outputs);
+    for rows in rows.chunks(GRAM_ROWS) {
+        let mut plan = Plan::new(rows.len());
+        let z = plan.input("features", 1, inputs);
+        let x = plan.input("embeddings", 1, outputs);
+        let zz = plan.gram(z, z, &z_mean, &z_mean);
+        let zx = plan.gram(z, x, &z_mean, &x_mean);
+        plan.output("zz", zz);
+        plan.output("zx", zx);
+        let parts = [features, embeddings].map(|values| values.select_rows(rows));
+        let given = [("features", Input::F32(parts[0].data())), ("embeddings", Input::F32(parts[1].data()))];
+        let found = device.compile(&plan)?.run(&given)?;
+        let (zz, zx) = (found.tensor("zz"), found.tensor("zx"));
+        let less_mean = |part: usize, i: usize, j: usize| f64::from(parts[part].row(i)[j]) - f64::from(means[part][j]);
+        let sum = |part: usize, j: usize| (0..rows.len()).map(|i| less_mean(part, i, j)).sum::<f64>();
+        let xx = (0..rows.len()).flat_map(|i| (0..outputs).map(move |j| (i, j)));
+        moments.add(&Moments {
+            n: rows.len() as f64,
+            z: Mat::from_fn(inputs, 1, |j, _| sum(0, j)),
+            x: Mat::from_fn(outputs, 1, |j, _| sum(1, j)),
+            zz: Mat::from_fn(inputs, inputs, |i, j| f64::from(zz.row(i)[j])),
+            zx: Mat::from_fn(inputs, outputs, |i, j| f64::from(zx.row(i)[j])),
+            xx: xx.map(|(i, j)| less_mean(1, i, j).powi(2)).sum(),
+        });
+    }
+    Ok(moments)
+}
+
+/// The λ of the grid with the least squared error over the folds left out in turn.
+fn choose_lambda(folds: &[Moments], all: &Moments, observer: &dyn Observer) -> Result<f64> {
+    const STAGE: &str = "choosing lambda";
+    let lambdas: Vec<f64> = EXPONENTS.map(|k| 10_f64.powi(k) * all.scale()).collect();
+    let mut errors = vec![0.0; lambdas.len()];
+    for (left_out, validation) in folds.iter().enumerate() {
+        let mut training = Moments::empty(all.z.nrows(), all.x.nrows());
+        let others = folds.iter().enumerate().filter(|(fold, _)| *fold != left_out);
+        others.for_each(|(_, fold)| training.add(fold));
+        for (number, (&lambda, error)) in lambdas.iter().zip(&mut errors).enumerate() {
+            step(observer, STAGE, left_out * lambdas.len() + number, folds.len() * lambdas.len())?;
+            *error += squared_error(&fit(&training, lambda)?, validation);
+        }
+    }
+    step(observer, STAGE, folds.len() * lambdas.len(), folds.len() * lambdas.len())?;
+    let best = (0..lambdas.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
+    Ok(best.map_or(1.0, |best| lambdas[best]))
+}
+
+/// The fit as f32 `[E, D]` and bias about zero instead of the provisional means.
+fn uncentered(fit: &Fit, means: &[Vec<f32>; 2]) -> (Tensor, Vec<f32>) {
+    let (inputs, outputs) = (fit.weight.nrows(), fit.weight.ncols());
+    let weight = (0..outputs).flat_map(|e| (0..inputs).map(move |d| fit.weight[(d, e)] as f32)).collect();
+    let bias = |e: usize| {
+        let shift: f64 = (0..inputs).map(|d| fit.weight[(d, e)] * f64::from(means[0][d])).sum();
+        (fit.bias[(e, 0)] + f64::from(means[1][e]) - shift) as f32
+    };
+    (Tensor::new([outputs, inputs], weight), (0..outputs).map(bias).collect())
+}
+
+/// The aligned features `[N, E]`, on the GPU.
+fn apply(device: &Device, weight: &Tensor, bias: &[f32], features: &Tensor) -> Result<Tensor> {
+    let mut plan = Plan::new(features.rows());
+    let z = plan.input("features", 1, features.columns());
+    let aligned = plan.linear(z, &Linear::new("aligner", weight, Some(bias)), Activation::Identity);
+    plan.output("aligned", aligned);
+    Ok(device.compile(&plan)?.run(&[("features", Input::F32(features.data()))])?.tensor("aligned"))
+}
+
+/// R² and mean cosine.
+fn quality(aligned: &Tensor, embeddings: &Tensor) -> (f64, f64) {
+    let (rows, columns) = (embeddings.rows(), embeddings.columns());
+    let mean = |c: usize| (0..rows).map(|r| f64::from(embeddings.row(r)[c])).sum::<f64>() / rows as f64;
+    let means: Vec<f64> = (0..columns).map(mean).collect();
+    let (mut error, mut spread, mut cosines) = (0.0, 0.0, 0.0);
+    for row in 0..rows {
+        let (mut dot, mut left, mut right) = (0.0, 0.0, 0.0);
+        for ((&r, &g), mean) in aligned.row(row).iter().zip(embeddings.row(row)).zip(&means) {
+            let (r, g) = (f64::from(r), f64::from(g));
+            error += (r - g).powi(2);
+            spread += (g - mean).powi(2);
+            dot += r * g;
+            left += r * r;
+            right += g * g;
+        }
+        cosines += dot / (left * right).sqrt();
+    }
+    (1.0 - error / spread, cosines / rows as f64)
+}
+
+/// The share of rows on which aligned features and embeddings have the same nearest class direction.
+fn agreement(
+    device: &Device,
+    weight: &Tensor,
+    bias: &[f32],
+    features: &Tensor,
+    embeddings: &Tensor,
+    directions: &Tensor,
+    rows: &[usize],
+) -> Result<f64> {
+    let mut plan = Plan::new(rows.len());
+    let z = plan.input("features", 1, features.columns());
+    let x = plan.input("embeddings", 1, embeddings.columns());
+    let directions = Linear::new("class directions", directions, None);
+    let aligned = plan.linear(z, &Linear::new("aligner", weight, Some(bias)), Activation::Identity);
+    for (name, values) in [("aligned", aligned), ("clip", x)] {
+        let scores = plan.cosine_scores(values, &directions);
+        let label = plan.argmax(scores);
+        plan.output(name, label);
+    }
+    let parts = [features, embeddings].map(|values| values.select_rows(rows));
+    let given = [("features", Input::F32(parts[0].data())), ("embeddings", Input::F32(parts[1].data()))];
+    let found = device.compile(&plan)?.run(&given)?;
+    let pairs = found.integers("aligned").iter().zip(found.integers("clip"));
+    Ok(pairs.filter(|(aligned, clip)| aligned == clip).count() as f64 / rows.len() as f64)
+}

@@ -1,0 +1,466 @@
+//! Making a bundle: classifier, CLIP and aligner over labelled images.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::align::{Aligner, tell};
+use super::bundle::{AttackedSamples, Bundle, ClassCounts, Samples};
+use super::class_prompts;
+use super::concepts::{Concepts, Templates};
+use super::counting::count_maps;
+use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
+use super::heatmap::{Counts, MINIMUM_SUPPORT};
+use super::journal::Journal;
+use super::manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE, hash, json};
+use super::scores::near_ties;
+use super::sets::{Attacks, Sets};
+use crate::dataset::{ContentHash, Dataset, Sample, overlap};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Device;
+use crate::layers::{Activation, Linear};
+use crate::models::{Classifier, Clip};
+use crate::plan::{Plan, Var};
+use crate::progress::Observer;
+use crate::tensor::Tensor;
+
+/// What a bundle is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildInputs<'a> {
+    /// The classifier.
+    pub classifier: &'a Classifier,
+    /// Where it was read from.
+    pub classifier_path: &'a Path,
+    /// CLIP.
+    pub clip: &'a Clip,
+    /// Where it was read from.
+    pub clip_path: &'a Path,
+    /// The map from the one's features to the other's embeddings.
+    pub aligner: &'a Aligner,
+    /// The concepts.
+    pub concepts: &'a Concepts,
+    /// The classes, in logit order.
+    pub classes: &'a [String],
+    /// The prompt templates.
+    pub templates: &'a Templates,
+    /// Labelled images.
+    pub images: &'a Dataset,
+    /// Where they are.
+    pub images_path: &'a Path,
+}
+
+/// How a bundle is made.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// How images are read and run.
+    pub run: RunOptions,
+    /// Attacked versions of some of the images, each set under a name.
+    pub attacked: Vec<(String, Dataset)>,
+    /// Let images in that the aligner was fitted on.
+    pub allow_overlap: bool,
+    /// Images in a map's set under which it is unsupported.
+    pub minimum_support: u64,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self {
+            run: RunOptions::default(),
+            attacked: Vec::new(),
+            allow_overlap: false,
+            minimum_support: MINIMUM_SUPPORT,
+        }
+    }
+}
+
+impl Bundle {
+    /// Runs the models over the images, counts the maps, and writes the bundle to `out`.
+    ///
+    /// Finished batches are kept beside `out` until the bundle is written: a build that was cancelled or cut off goes on
+    /// where it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] if models, aligner, classes and images don't fit each other; [`ErrorKind::Overlap`] if the
+    /// aligner was fitted on some of the images; those of reading, running and writing.
+    pub fn build(
+        device: &Device,
+        inputs: &BuildInputs<'_>,
+        options: &BuildOptions,
+        observer: &dyn Observer,
+        out: &Path,
+    ) -> Result<Self> {
+        let journal = Journal::open(&beside(out), &key(device, inputs, options)?)?;
+        let result = build(device, inputs, options, observer, &journal);
+        let keep = result.as_ref().err().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
+        let result = result.and_then(|(mut bundle, thumbnails)| {
+            bundle.save(out, &thumbnails)?;
+            Ok(bundle)
+        });
+        if !keep {
+            journal.remove()?;
+        }
+        result
+    }
+}
+
+/// The folder for finished batches.
+fn beside(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    out.with_file_name(name)
+}
+
+/// What identifies a build: everything its scores depend on.
+fn key(device: &Device, inputs: &BuildInputs<'_>, options: &BuildOptions) -> Result<String> {
+    let samples = |dataset: &Dataset| dataset.samples.iter().map(|s| (s.path.clone(), s.label)).collect::<Vec<_>>();
+    let aligner: Vec<u8> = bytemuck::cast_slice(inputs.aligner.weight().data()).to_vec();
+    let text = json(&(
+        (SCHEMA, inputs.classifier.sha256(), inputs.clip.sha256(), hash(&aligner)),
+        (inputs.classifier.preprocess(), inputs.clip.preprocess()),
+        (inputs.concepts.prompts(inputs.templates), inputs.classes, inputs.templates.as_slice()),
+        (device.summary().to_string(), samples(inputs.images), options.run.exif),
+    ))?;
+    Ok(hash(text.as_bytes()))
+}
+
+fn build(
+    device: &Device,
+    inputs: &BuildInputs<'_>,
+    options: &BuildOptions,
+    observer: &dyn Observer,
+    journal: &Journal,
+) -> Result<(Bundle, Vec<Vec<u8>>)> {
+    check(inputs)?;
+    let mut notices = Vec::new();
+    let directions = directions(device, inputs, options, &mut notices, observer)?;
+    let scorer = Scorer::new(inputs, &directions);
+    let pass = Pass {
+        stage: "images",
+        preprocess: &[inputs.classifier.preprocess(), inputs.clip.preprocess()],
+        record: &|plan, pixels| {
+            scorer.record_classifier(plan, pixels[0]);
+            scorer.record_clip(plan, pixels[1]);
+        },
+        thumbnails: true,
+        journal: Some(journal),
+    };
+    let mut collected = run_images(device, &pass, &inputs.images.samples, &options.run, observer)?;
+    tell(&collected, observer);
+    if collected.indices.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Data,
+            format!("{}: none of its images decodes", inputs.images_path.display()),
+        ));
+    }
+    notices.append(&mut collected.notices);
+    check_overlap(inputs, options, &collected.hashes, observer, &mut notices)?;
+    let thumbnails = std::mem::take(&mut collected.thumbnails);
+    let skipped = std::mem::take(&mut collected.skipped);
+    let mut dispatches = std::mem::take(&mut collected.dispatches);
+    let samples = samples_of(collected, inputs.images);
+    let sets = Sets::new(&samples.labels, &samples.predictions, inputs.classes.len())?;
+    let attacks = attacked(device, &scorer, inputs, options, &samples, &mut dispatches, observer)?;
+    let mut counts = counts_of(device, &samples, &sets)?;
+    if !options.attacked.is_empty() {
+        counts.adversarial = count_maps(device, &attacks.samples.scores, &attacks.by_prediction)?;
+    }
+    *dispatches.entry("map_counts".to_owned()).or_default() += 1 + u64::from(!options.attacked.is_empty());
+    let near = near_ties(&samples.scores, TIE_TOLERANCE);
+    let concepts = inputs.concepts.count();
+    let correct: usize = (0..inputs.classes.len()).map(|class| sets.correct(class).len()).sum();
+    let classifier = inputs.classifier;
+    let manifest = Manifest {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        classes: inputs.classes.to_vec(),
+        concepts: inputs.concepts.names().to_vec(),
+        templates: inputs.templates.as_slice().to_vec(),
+        classifier: ModelIdentity::new(inputs.classifier_path, classifier.sha256(), classifier.preprocess())?,
+        clip: ModelIdentity::new(inputs.clip_path, inputs.clip.sha256(), inputs.clip.preprocess())?,
+        aligner: inputs.aligner.figures().cloned(),
+        adapter: device.summary().to_string(),
+        images: inputs.images_path.to_owned(),
+        n: samples.labels.len(),
+        accuracy: correct as f64 / samples.labels.len() as f64,
+        minimum_support: options.minimum_support,
+        near_ties: near,
+        cells: (samples.labels.len() * concepts * (concepts - 1) / 2) as u64,
+        dispatches,
+        attacks: attacks.summaries,
+        skipped,
+        notices,
+        overlap_allowed: options.allow_overlap,
+    };
+    let bundle = Bundle {
+        manifest,
+        samples,
+        attacked: attacks.samples,
+        directions: directions.concepts,
+        class_directions: directions.classes,
+        counts,
+        aligner: inputs.aligner.clone(),
+        thumbnails: PathBuf::new(),
+    };
+    Ok((bundle, thumbnails))
+}
+
+fn check(inputs: &BuildInputs<'_>) -> Result<()> {
+    let resnet = inputs.classifier.resnet();
+    let (found, expected) = (inputs.classes.len(), resnet.num_classes());
+    if found != expected {
+        let message = format!("{found} classes are given, and the classifier has {expected} logits");
+        return Err(Error::new(ErrorKind::Mismatch, message).hint("give the classes in logit order with --classes"));
+    }
+    let (features, embeddings) = (resnet.feature_dim(), inputs.clip.embedding_dim());
+    inputs.aligner.check(features, embeddings, inputs.classifier.sha256(), Some(inputs.clip.sha256()))
+}
+
+/// Concept and class directions.
+struct Directions {
+    concepts: Tensor,
+    classes: Tensor,
+}
+
+fn directions(
+    device: &Device,
+    inputs: &BuildInputs<'_>,
+    options: &BuildOptions,
+    notices: &mut Vec<String>,
+    observer: &dyn Observer,
+) -> Result<Directions> {
+    let prompts = [inputs.concepts.prompts(inputs.templates), class_prompts(inputs.classes, inputs.templates)].concat();
+    let (all, truncated) = text_directions(device, inputs.clip, &prompts, options.run.batch, observer)?;
+    if truncated > 0 {
+        let notice = format!("{truncated} prompts are longer than the text tower's context and were cut");
+        observer.notice(&notice);
+        notices.push(notice);
+    }
+    let count = inputs.concepts.count();
+    let part = |rows: std::ops::Range<usize>| all.select_rows(&rows.collect::<Vec<_>>());
+    Ok(Directions { concepts: part(0..count), classes: part(count..all.rows()) })
+}
+
+/// The layers behind the models: aligner and directions.
+struct Scorer<'a> {
+    classifier: &'a Classifier,
+    clip: &'a Clip,
+    aligner: Linear,
+    concepts: Linear,
+    classes: Linear,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(inputs: &BuildInputs<'a>, directions: &Directions) -> Self {
+        Self {
+            classifier: inputs.classifier,
+            clip: inputs.clip,
+            aligner: inputs.aligner.layer(),
+            concepts: Linear::new("concept directions", &directions.concepts, None),
+            classes: Linear::new("class directions", &directions.classes, None),
+        }
+    }
+
+    fn record_classifier(&self, plan: &mut Plan, pixels: Var) {
+        let output = self.classifier.record(plan, pixels);
+        let aligned = plan.linear(output.features, &self.aligner, Activation::Identity);
+        let prediction = plan.argmax(output.logits);
+        plan.output("features", output.features);
+        plan.output("logits", output.logits);
+        plan.output("prediction", prediction);
+        self.record_scores(plan, aligned, ["scores", "class_scores"]);
+    }
+
+    fn record_clip(&self, plan: &mut Plan, pixels: Var) {
+        let embedding = self.clip.vision().record(plan, pixels);
+        plan.output("clip", embedding);
+        self.record_scores(plan, embedding, ["clip_scores", "clip_class_scores"]);
+    }
+
+    fn record_scores(&self, plan: &mut Plan, embedding: Var, [concepts, classes]: [&str; 2]) {
+        let unit = plan.l2_normalize(embedding);
+        let concept_scores = plan.linear(unit, &self.concepts, Activation::Identity);
+        let class_scores = plan.linear(unit, &self.classes, Activation::Identity);
+        plan.output(concepts, concept_scores);
+        plan.output(classes, class_scores);
+    }
+}
+
+fn check_overlap(
+    inputs: &BuildInputs<'_>,
+    options: &BuildOptions,
+    hashes: &[ContentHash],
+    observer: &dyn Observer,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    let mut note = |notice: String| {
+        observer.notice(&notice);
+        notices.push(notice);
+    };
+    let Some(fitted) = inputs.aligner.images() else {
+        note("the aligner doesn't say which images it was fitted on: that they are others isn't checked".to_owned());
+        return Ok(());
+    };
+    let own: HashSet<ContentHash> = hashes.iter().copied().collect();
+    refuse_overlap("the aligner was fitted on", &own, fitted, options.allow_overlap, &mut note)
+}
+
+/// Refuses images that `other` has as well, or says so where that is allowed.
+pub(crate) fn refuse_overlap(
+    what: &str,
+    own: &HashSet<ContentHash>,
+    other: &HashSet<ContentHash>,
+    is_allowed: bool,
+    note: &mut dyn FnMut(String),
+) -> Result<()> {
+    let shared = overlap(own, other);
+    let Some(first) = shared.first() else { return Ok(()) };
+    let message = format!("{what} {} of these {} images (the first has SHA-256 {first})", shared.len(), own.len());
+    if is_allowed {
+        note(format!("overlap allowed: {message}"));
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Overlap, message)
+        .hint("use images of another split, or --allow-overlap, which marks every output"))
+}
+
+fn samples_of(mut collected: Collected, images: &Dataset) -> Samples {
+    let of = |index: &usize| &images.samples[*index];
+    let label = |index: &usize| of(index).label.unwrap_or_default();
+    Samples {
+        paths: collected.indices.iter().map(|index| of(index).path.clone()).collect(),
+        labels: collected.indices.iter().map(label).collect(),
+        predictions: collected.take_integers("prediction").into_iter().map(|class| class as usize).collect(),
+        features: collected.take("features"),
+        logits: collected.take("logits"),
+        clip: collected.take("clip"),
+        scores: collected.take("scores"),
+        clip_scores: collected.take("clip_scores"),
+        class_scores: collected.take("class_scores"),
+        clip_class_scores: collected.take("clip_class_scores"),
+        hashes: collected.hashes,
+    }
+}
+
+fn counts_of(device: &Device, samples: &Samples, sets: &Sets) -> Result<ClassCounts> {
+    let classes = sets.classes();
+    let groups = |rows: fn(&Sets, usize) -> &[u32]| (0..classes).map(move |class| rows(sets, class).to_vec());
+    let all: Vec<Vec<u32>> =
+        groups(Sets::correct).chain(groups(Sets::missed)).chain(groups(Sets::false_alarm)).collect();
+    let mut maps = count_maps(device, &samples.scores, &all)?;
+    let false_alarm: Vec<Counts> = maps.split_off(2 * classes);
+    let missed = maps.split_off(classes);
+    Ok(ClassCounts { correct: maps, missed, false_alarm, adversarial: Vec::new() })
+}
+
+/// The successful attacks of all sets, and what became of each set.
+struct AttackResults {
+    samples: AttackedSamples,
+    by_prediction: Vec<Vec<u32>>,
+    summaries: Vec<AttackSummary>,
+}
+
+fn attacked(
+    device: &Device,
+    scorer: &Scorer<'_>,
+    inputs: &BuildInputs<'_>,
+    options: &BuildOptions,
+    samples: &Samples,
+    dispatches: &mut BTreeMap<String, u64>,
+    observer: &dyn Observer,
+) -> Result<AttackResults> {
+    let concepts = inputs.concepts.count();
+    let mut results = AttackResults {
+        samples: AttackedSamples { scores: Tensor::zeros([0, concepts]), ..AttackedSamples::default() },
+        by_prediction: vec![Vec::new(); inputs.classes.len()],
+        summaries: Vec::new(),
+    };
+    let originals = clean_predictions(&samples.paths, &samples.labels, &samples.predictions);
+    for (name, images) in &options.attacked {
+        let stage = format!("attacked: {name}");
+        let pass = Pass {
+            stage: &stage,
+            preprocess: &[inputs.classifier.preprocess()],
+            record: &|plan, pixels| scorer.record_classifier(plan, pixels[0]),
+            thumbnails: false,
+            journal: None,
+        };
+        let mut collected = run_images(device, &pass, &images.samples, &options.run, observer)?;
+        tell(&collected, observer);
+        for (kernel, count) in &collected.dispatches {
+            *dispatches.entry(kernel.clone()).or_default() += count;
+        }
+        let rows: Vec<&Sample> = collected.indices.iter().map(|&index| &images.samples[index]).collect();
+        let found = match_attacks(&rows, &collected.take_integers("prediction"), &originals, inputs.classes.len())?;
+        if found.unmatched > 0 {
+            observer.notice(&format!(
+                "{name}: {} attacked images have no original of the same class and name; they are taken as correctly \
+                 classified before the attack",
+                found.unmatched
+            ));
+        }
+        let scores = collected.take("scores");
+        let first = results.samples.paths.len() as u32;
+        let mut kept = Vec::new();
+        for (class, rows_of_class) in found.attacks.succeeded.iter().enumerate() {
+            for &row in rows_of_class {
+                results.by_prediction[class].push(first + kept.len() as u32);
+                results.samples.paths.push(rows[row as usize].path.clone());
+                results.samples.predictions.push(class);
+                kept.push(row as usize);
+            }
+        }
+        let mut data = std::mem::take(&mut results.samples.scores).into_data();
+        data.extend(scores.select_rows(&kept).into_data());
+        results.samples.scores = Tensor::new([data.len() / concepts, concepts], data);
+        results.summaries.push(AttackSummary {
+            name: name.clone(),
+            succeeded: kept.len(),
+            failed: found.attacks.failed.len(),
+            misclassified_before: found.attacks.misclassified_before.len(),
+            unmatched: found.unmatched,
+        });
+    }
+    Ok(results)
+}
+
+/// Attacked images sorted by what became of them.
+pub(crate) struct MatchedAttacks {
+    pub(crate) attacks: Attacks,
+    pub(crate) unmatched: usize,
+}
+
+/// What identifies an image and its attacked version: the class and the file's name without extension.
+type OriginalKey = (usize, String);
+
+/// The predictions of clean images, by which attacked ones find their originals.
+pub(crate) fn clean_predictions(
+    paths: &[String],
+    labels: &[usize],
+    predictions: &[usize],
+) -> HashMap<OriginalKey, usize> {
+    let rows = paths.iter().zip(labels).zip(predictions);
+    rows.map(|((path, &label), &prediction)| ((label, stem(path)), prediction)).collect()
+}
+
+/// Finds each attacked image's original and sorts the attacks. An image without one is taken as correctly classified.
+pub(crate) fn match_attacks(
+    images: &[&Sample],
+    predictions: &[u32],
+    originals: &HashMap<OriginalKey, usize>,
+    classes: usize,
+) -> Result<MatchedAttacks> {
+    let labels: Vec<usize> = images.iter().map(|sample| sample.label.unwrap_or_default()).collect();
+    let mut unmatched = 0;
+    let mut clean = Vec::with_capacity(images.len());
+    for (sample, &label) in images.iter().zip(&labels) {
+        clean.push(originals.get(&(label, stem(&sample.path))).copied().unwrap_or_else(|| {
+            unmatched += 1;
+            label
+        }));
+    }
+    let attacked: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
+    Ok(MatchedAttacks { attacks: Attacks::new(&labels, &clean, &attacked, classes)?, unmatched })
+}
+
+fn stem(path: &str) -> String {
+    Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,279 @@
+//! What a bundle's scores say about the classifier: maps on demand, responsible concepts, fault localisation.
+
+use super::bundle::{Bundle, ClassCounts, Samples, Space};
+use super::counting::{count_joint, count_maps};
+use super::differential::Differential;
+use super::distance::{Distance, Membership, StoredMap};
+use super::fraction::Fraction;
+use super::heatmap::{Counts, Support};
+use super::localize::{Evidence, Localization, LocalizeOptions, localize};
+use super::map_table::MapTable;
+use super::responsible::Responsible;
+use super::scores::{Wins, centered, class_balanced_means};
+use super::statistics::Bootstrap;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Device;
+use crate::progress::{Observer, step};
+use crate::tensor::Tensor;
+
+/// The images a map is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSet {
+    /// Label and prediction are the class.
+    Correct(usize),
+    /// The label is the class, the prediction isn't.
+    Missed(usize),
+    /// The prediction is the class, the label isn't.
+    FalseAlarm(usize),
+    /// The label is the class.
+    GroundTruth(usize),
+    /// The prediction is the class.
+    OutputLabel(usize),
+    /// Of the first class, predicted as the second.
+    Confusion(usize, usize),
+    /// Attacks that turned the prediction into the class.
+    Adversarial(usize),
+    /// One image, by its row.
+    Image(usize),
+}
+
+/// How scores are made comparable before they are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreMode {
+    /// As they are.
+    #[default]
+    Raw,
+    /// Less each concept's class-balanced mean over the images of the bundle.
+    Centered,
+}
+
+impl std::str::FromStr for ScoreMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "raw" => Ok(Self::Raw),
+            "centered" => Ok(Self::Centered),
+            _ => Err(Error::new(ErrorKind::Usage, format!("'{text}' isn't a score mode, expected raw or centered"))),
+        }
+    }
+}
+
+/// What separates a class's failures from its successes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClassFindings {
+    /// Correct less missed; none where either is unsupported.
+    pub differential: Option<Differential>,
+    /// The concepts responsible for it.
+    pub responsible: Option<Responsible>,
+    /// Clip space less classifier space over all images of the class; none where unsupported.
+    pub loss: Option<Differential>,
+    /// The concepts responsible for it.
+    pub lost_by_encoder: Option<Responsible>,
+}
+
+impl Bundle {
+    /// The class-balanced mean of each concept's score.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] for a bundle without images.
+    pub fn concept_means(&self, space: Space) -> Result<Vec<f32>> {
+        let Samples { labels, .. } = &self.samples;
+        class_balanced_means(self.samples.scores_in(space), labels, self.manifest.classes.len(), &self.order())
+    }
+
+    /// The scores `[N, C]` in a space and mode.
+    fn scores(&self, space: Space, mode: ScoreMode) -> Result<Tensor> {
+        let scores = self.samples.scores_in(space);
+        match mode {
+            ScoreMode::Raw => Ok(scores.clone()),
+            ScoreMode::Centered => Ok(centered(scores, &self.concept_means(space)?)),
+        }
+    }
+
+    /// The maps of several sets of images. Those of raw scores in classifier space that the bundle stores are read, all
+    /// others counted on the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for adversarial maps of a bundle without attacks or outside classifier space; those of the
+    /// device.
+    pub fn maps(&self, device: &Device, sets: &[ImageSet], space: Space, mode: ScoreMode) -> Result<Vec<Counts>> {
+        let stored = (space, mode) == (Space::Classifier, ScoreMode::Raw);
+        let mut maps = vec![None; sets.len()];
+        let (mut images, mut attacks) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        let rows = self.sets()?;
+        for (at, set) in sets.iter().enumerate() {
+            match *set {
+                ImageSet::Correct(class) if stored => maps[at] = Some(self.counts.correct[class].clone()),
+                ImageSet::Missed(class) if stored => maps[at] = Some(self.counts.missed[class].clone()),
+                ImageSet::FalseAlarm(class) if stored => maps[at] = Some(self.counts.false_alarm[class].clone()),
+                ImageSet::Adversarial(class) => {
+                    self.check_adversarial(space)?;
+                    if stored {
+                        maps[at] = Some(self.counts.adversarial[class].clone());
+                    } else {
+                        attacks.0.push(at);
+                        attacks.1.push(self.attacked_as(class));
+                    }
+                }
+                ref set => {
+                    images.0.push(at);
+                    images.1.push(match *set {
+                        ImageSet::Correct(class) => rows.correct(class).to_vec(),
+                        ImageSet::Missed(class) => rows.missed(class).to_vec(),
+                        ImageSet::FalseAlarm(class) => rows.false_alarm(class).to_vec(),
+                        ImageSet::GroundTruth(class) => rows.ground_truth(class),
+                        ImageSet::OutputLabel(class) => rows.output_label(class),
+                        ImageSet::Confusion(truth, prediction) => rows.confusion(truth, prediction),
+                        ImageSet::Adversarial(class) => self.attacked_as(class),
+                        ImageSet::Image(row) => vec![row as u32],
+                    });
+                }
+            }
+        }
+        let mut count = |scores: &Tensor, (places, groups): (Vec<usize>, Vec<Vec<u32>>)| -> Result<()> {
+            let counted = count_maps(device, scores, &groups)?;
+            places.into_iter().zip(counted).for_each(|(at, counts)| maps[at] = Some(counts));
+            Ok(())
+        };
+        if !images.0.is_empty() {
+            count(&self.scores(space, mode)?, images)?;
+        }
+        if !attacks.0.is_empty() {
+            count(&centered(&self.attacked.scores, &self.concept_means(space)?), attacks)?;
+        }
+        Ok(maps.into_iter().flatten().collect())
+    }
+
+    fn check_adversarial(&self, space: Space) -> Result<()> {
+        let failed = |message: &str, hint: &str| Err(Error::new(ErrorKind::Usage, message).hint(hint));
+        if self.counts.adversarial.is_empty() {
+            return failed("the bundle has no adversarial maps", "build it with --attacked NAME=DIR");
+        }
+        if space == Space::Clip {
+            return failed("attacked images have no scores in clip space", "use --space classifier");
+        }
+        Ok(())
+    }
+
+    fn attacked_as(&self, class: usize) -> Vec<u32> {
+        let predictions = self.attacked.predictions.iter();
+        (0..).zip(predictions).filter(|(_, prediction)| **prediction == class).map(|(row, _)| row).collect()
+    }
+
+    /// `counts` if enough images are behind it.
+    pub fn supported<'a>(&self, counts: &'a Counts) -> Option<&'a Counts> {
+        match counts.support(self.manifest.minimum_support) {
+            Support::Supported(counts) => Some(counts),
+            _ => None,
+        }
+    }
+
+    /// The difference of the maps of two disjoint sets, in classifier space; none where either is unsupported.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn difference(&self, device: &Device, first: ImageSet, second: ImageSet) -> Result<Option<Differential>> {
+        let maps = self.maps(device, &[first, second], Space::Classifier, ScoreMode::Raw)?;
+        match (self.supported(&maps[0]), self.supported(&maps[1])) {
+            (Some(first), Some(second)) => Differential::of_sets(first, second).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Each class's differential and loss map with the responsible concepts.
+    ///
+    /// # Errors
+    /// Those of the device and the observer.
+    pub fn findings(&self, device: &Device, observer: &dyn Observer) -> Result<Vec<ClassFindings>> {
+        let classes = self.manifest.classes.len();
+        let names = &self.manifest.concepts;
+        let (sets, order, bootstrap) = (self.sets()?, self.order(), Bootstrap::default());
+        let wins = Wins::of_scores(&self.samples.scores);
+        let centered = [Space::Clip, Space::Classifier].map(|space| self.scores(space, ScoreMode::Centered));
+        let [clip, classifier] = centered;
+        let (clip, classifier) = (clip?, classifier?);
+        let centered_wins = [Wins::of_scores(&clip), Wins::of_scores(&classifier)];
+        let of_class: Vec<Vec<u32>> = (0..classes).map(|class| sets.ground_truth(class)).collect();
+        let in_clip = count_maps(device, &clip, &of_class)?;
+        let in_classifier = count_maps(device, &classifier, &of_class)?;
+        let joint = count_joint(device, &clip, &classifier, &of_class)?;
+        let mut findings = Vec::with_capacity(classes);
+        for (class, joint) in joint.into_iter().enumerate() {
+            step(observer, "responsible concepts", class, classes)?;
+            let mut found = ClassFindings::default();
+            let pair = [&self.counts.correct[class], &self.counts.missed[class]].map(|counts| self.supported(counts));
+            if let [Some(correct), Some(missed)] = pair {
+                let map = Differential::of_sets(correct, missed)?;
+                let rows = [sets.correct(class), sets.missed(class)];
+                found.responsible = Some(Responsible::of_sets(&map, names, &wins, rows, &order, bootstrap)?);
+                found.differential = Some(map);
+            }
+            if let Some(first) = self.supported(&in_clip[class]) {
+                let map = Differential::paired(first, &in_classifier[class], joint)?;
+                let wins = [&centered_wins[0], &centered_wins[1]];
+                let responsible = Responsible::paired(&map, names, wins, &of_class[class], &order, bootstrap)?;
+                found.lost_by_encoder = Some(responsible);
+                found.loss = Some(map);
+            }
+            findings.push(found);
+        }
+        step(observer, "responsible concepts", classes, classes)?;
+        Ok(findings)
+    }
+
+    /// Tells encoder faults from head faults.
+    ///
+    /// # Errors
+    /// Those of the device and the observer.
+    pub fn localize(
+        &self,
+        device: &Device,
+        options: &LocalizeOptions,
+        observer: &dyn Observer,
+    ) -> Result<Localization> {
+        let findings = self.findings(device, observer)?;
+        self.localize_with(device, options, &findings)
+    }
+
+    /// [`localize`](Self::localize) with findings that are there already.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn localize_with(
+        &self,
+        device: &Device,
+        options: &LocalizeOptions,
+        findings: &[ClassFindings],
+    ) -> Result<Localization> {
+        let Samples { labels, predictions, paths, .. } = &self.samples;
+        let ClassCounts { correct, missed, .. } = &self.counts;
+        let stored = |counts: &Counts, membership| {
+            self.supported(counts).map(|counts| StoredMap::new(counts, Distance::Cosine, Fraction::HALF, membership))
+        };
+        let table = MapTable::new(self.manifest.concepts.len(), correct.len(), 3, |class, slot| match slot {
+            0 => stored(&correct[class], Membership::Outside),
+            1 => stored(&correct[class], Membership::Inside),
+            _ => stored(&missed[class], Membership::Inside),
+        });
+        let distances = table.run(device, &self.samples.scores, labels)?;
+        let rows = labels.iter().zip(predictions).zip(&distances);
+        let to_correct: Vec<Option<f64>> =
+            rows.map(|((label, prediction), to)| if label == prediction { to[1] } else { to[0] }).collect();
+        let to_missed: Vec<Option<f64>> = distances.iter().map(|to| to[2]).collect();
+        let responsible: Vec<Option<Responsible>> = findings.iter().map(|found| found.responsible.clone()).collect();
+        let evidence = Evidence {
+            paths,
+            classes: &self.manifest.classes,
+            labels,
+            predictions,
+            aligned: &self.samples.class_scores,
+            clip: &self.samples.clip_class_scores,
+            to_correct: &to_correct,
+            to_missed: &to_missed,
+            responsible: &responsible,
+        };
+        localize(&evidence, *options)
+    }
+}

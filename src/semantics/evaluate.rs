@@ -1,0 +1,293 @@
+//! How well a filter does on labelled images it hasn't seen, beside the usual baselines.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::baselines::{Baseline, clip_disagreement};
+use super::build::{clean_predictions, match_attacks, refuse_overlap};
+use super::filter::{Checked, Filter};
+use super::forward::{Pass, RunOptions, run_images};
+use super::metrics::{Detection, Selective};
+use super::scores::ContentOrder;
+use super::statistics::{Bootstrap, Estimate};
+use crate::dataset::{BadImages, ContentHash, Dataset, Sample};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layers::Linear;
+use crate::models::Clip;
+use crate::progress::Observer;
+
+/// The name of the filter's own score among the methods.
+pub const HEATMAP: &str = "heatmap";
+/// The name of the defects that clean images have.
+pub const MISCLASSIFIED: &str = "misclassified";
+
+/// How one score ranks one kind of defect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MethodResult {
+    /// [`HEATMAP`] or a baseline's name.
+    pub method: String,
+    /// AUROC, AUPR and FPR95; none where there are no defects or no sound images.
+    pub detection: Option<Detection>,
+    /// The share of the defects over the method's calibrated threshold; none for methods without one.
+    pub detected: Option<Estimate>,
+}
+
+/// One kind of defect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindResult {
+    /// [`MISCLASSIFIED`] or the name of a set of attacks.
+    pub kind: String,
+    /// Defective images.
+    pub defects: usize,
+    /// Correctly classified clean images, which they are told from.
+    pub sound: usize,
+    /// Attacks on correctly classified images that changed nothing; they aren't defects.
+    pub failed_attacks: usize,
+    /// Every method's figures.
+    pub methods: Vec<MethodResult>,
+}
+
+/// Accuracy against coverage on the clean images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelectiveResult {
+    /// [`HEATMAP`] or a baseline's name.
+    pub method: String,
+    /// The area under the risk–coverage curve, and the curve.
+    pub selective: Selective,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Clean images.
+    pub images: usize,
+    /// The share of them that is classified correctly.
+    pub accuracy: f64,
+    /// The share of the images the filter keeps that is classified correctly; none where it keeps none.
+    pub kept_accuracy: Option<Estimate>,
+    /// The share of the images that the filter keeps.
+    pub coverage: f64,
+    /// The false-reject rate that calibration promises.
+    pub promised_false_rejects: f64,
+    /// The rate found: the share of correctly classified images that are rejected.
+    pub false_rejects: Option<Estimate>,
+    /// The same for each baseline at its own calibrated threshold.
+    pub baseline_false_rejects: Vec<(String, Option<Estimate>)>,
+    /// Every kind of defect.
+    pub kinds: Vec<KindResult>,
+    /// Accuracy against coverage, method by method.
+    pub selective: Vec<SelectiveResult>,
+    /// Images left out, and why.
+    pub skipped: Vec<(String, String)>,
+    /// What the user should know.
+    pub notices: Vec<String>,
+    /// Whether splits were allowed to share images.
+    pub overlap_allowed: bool,
+    /// The adapter.
+    pub adapter: String,
+}
+
+/// How a filter is evaluated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EvaluateOptions {
+    /// How images are read and run.
+    pub run: RunOptions,
+    /// Let images in that filter, bundle or aligner have seen.
+    pub allow_overlap: bool,
+}
+
+/// The suspicions of some images by one method, and the threshold over which it rejects.
+struct Suspicions {
+    method: String,
+    threshold: Option<f64>,
+    values: Vec<f64>,
+}
+
+impl Filter {
+    /// Measures the filter on labelled images and on attacked versions of them. `clip` adds the baseline that asks CLIP.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Overlap`] for images that the filter, its bundle or its aligner has seen; those of reading and running
+    /// images.
+    pub fn evaluate(
+        &self,
+        images: &Dataset,
+        attacked: &[(String, Dataset)],
+        clip: Option<&Clip>,
+        options: &EvaluateOptions,
+        observer: &dyn Observer,
+    ) -> Result<Evaluation> {
+        let run = &options.run;
+        let clean = self.run("test images", &images.samples, run, observer)?;
+        let mut notices = clean.collected.notices.clone();
+        let mut note = |notice: String| {
+            observer.notice(&notice);
+            notices.push(notice);
+        };
+        let own: HashSet<ContentHash> = clean.collected.hashes.iter().copied().collect();
+        let what = "the filter, its bundle or its aligner was made from";
+        refuse_overlap(what, &own, &self.file().images, options.allow_overlap, &mut note)?;
+
+        let samples = |checked: &Checked, of: &Dataset| -> Vec<Sample> {
+            checked.collected.indices.iter().map(|&index| of.samples[index].clone()).collect()
+        };
+        let clean_samples = samples(&clean, images);
+        let labels: Vec<usize> = clean_samples.iter().map(|sample| sample.label.unwrap_or_default()).collect();
+        let wrong: Vec<bool> = labels.iter().zip(&clean.predictions).map(|(label, found)| label != found).collect();
+        let methods = self.suspicions(&clean, &clean_samples, clip, run, observer)?;
+        let order = ContentOrder::new(&clean.collected.hashes);
+        let mut kinds = vec![KindResult {
+            kind: MISCLASSIFIED.to_owned(),
+            defects: wrong.iter().filter(|wrong| **wrong).count(),
+            sound: wrong.iter().filter(|wrong| !**wrong).count(),
+            failed_attacks: 0,
+            methods: methods.iter().map(|method| measure(method, &wrong, &order)).collect::<Result<_>>()?,
+        }];
+
+        let paths: Vec<String> = clean_samples.iter().map(|sample| sample.path.clone()).collect();
+        let originals = clean_predictions(&paths, &labels, &clean.predictions);
+        for (name, set) in attacked {
+            let checked = self.run(&format!("attacked: {name}"), &set.samples, run, observer)?;
+            let rows = samples(&checked, set);
+            let predictions: Vec<u32> = checked.predictions.iter().map(|&class| class as u32).collect();
+            let found = match_attacks(&rows.iter().collect::<Vec<_>>(), &predictions, &originals, labels_count(self))?;
+            if found.unmatched > 0 {
+                note(format!("{name}: {} attacked images have no original among the test images", found.unmatched));
+            }
+            let attacks: Vec<usize> = found.attacks.succeeded.concat().into_iter().map(|row| row as usize).collect();
+            let attacked_methods = self.suspicions(&checked, &rows, clip, run, observer)?;
+            let sound: Vec<usize> = (0..wrong.len()).filter(|&row| !wrong[row]).collect();
+            let hashes = attacks.iter().map(|&row| checked.collected.hashes[row]);
+            let hashes: Vec<ContentHash> = hashes.chain(sound.iter().map(|&row| clean.collected.hashes[row])).collect();
+            let order = ContentOrder::new(&hashes);
+            let positive: Vec<bool> = (0..hashes.len()).map(|row| row < attacks.len()).collect();
+            let both = |(attacked, clean): (Suspicions, &Suspicions)| Suspicions {
+                values: attacks
+                    .iter()
+                    .map(|&row| attacked.values[row])
+                    .chain(sound.iter().map(|&row| clean.values[row]))
+                    .collect(),
+                ..attacked
+            };
+            let merged = attacked_methods.into_iter().zip(&methods).map(both);
+            kinds.push(KindResult {
+                kind: name.clone(),
+                defects: attacks.len(),
+                sound: sound.len(),
+                failed_attacks: found.attacks.failed.len(),
+                methods: merged.map(|method| measure(&method, &positive, &order)).collect::<Result<_>>()?,
+            });
+        }
+
+        let selective = methods.iter().map(|method| {
+            let selective = Selective::measure(&method.values, &wrong, &order, Bootstrap::default())?;
+            Ok(selective.map(|selective| SelectiveResult { method: method.method.clone(), selective }))
+        });
+        let selective = selective.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let rejected: Vec<bool> =
+            (0..wrong.len()).map(|row| self.verdict(&clean, row).verdict == super::Decision::Reject).collect();
+        let kept: Vec<usize> = (0..wrong.len()).filter(|&row| !rejected[row]).collect();
+        let right = kept.iter().filter(|&&row| !wrong[row]).count();
+        let sound = wrong.iter().filter(|wrong| !**wrong).count();
+        let false_rejects = |over: &dyn Fn(usize) -> bool| {
+            let count = (0..wrong.len()).filter(|&row| !wrong[row] && over(row)).count();
+            Estimate::of_share(count as u64, sound as u64)
+        };
+        let baseline_false_rejects = methods.iter().skip(1).filter_map(|method| {
+            let threshold = method.threshold?;
+            Some((method.method.clone(), false_rejects(&|row| method.values[row] > threshold)))
+        });
+        Ok(Evaluation {
+            images: wrong.len(),
+            accuracy: sound as f64 / wrong.len() as f64,
+            kept_accuracy: Estimate::of_share(right as u64, kept.len() as u64),
+            coverage: kept.len() as f64 / wrong.len() as f64,
+            promised_false_rejects: self.header().false_reject_rate,
+            false_rejects: false_rejects(&|row| rejected[row]),
+            baseline_false_rejects: baseline_false_rejects.collect(),
+            kinds,
+            selective,
+            skipped: clean.collected.skipped.clone(),
+            notices,
+            overlap_allowed: options.allow_overlap || self.header().overlap_allowed,
+            adapter: self.device().summary().to_string(),
+        })
+    }
+
+    /// The filter's suspicions, then every baseline's. What the filter rejects without a score is most suspicious.
+    fn suspicions(
+        &self,
+        checked: &Checked,
+        samples: &[Sample],
+        clip: Option<&Clip>,
+        run: &RunOptions,
+        observer: &dyn Observer,
+    ) -> Result<Vec<Suspicions>> {
+        let rows = 0..checked.predictions.len();
+        // Strata have thresholds of their own: less its own threshold, a score is over 0 where it is rejected.
+        let own = |row: usize| {
+            let verdict = self.verdict(checked, row);
+            match (verdict.score, verdict.threshold) {
+                (Some(score), Some(threshold)) => score - threshold,
+                _ => f64::INFINITY,
+            }
+        };
+        let mut methods = vec![Suspicions {
+            method: HEATMAP.to_owned(),
+            threshold: Some(0.0),
+            values: rows.clone().map(own).collect(),
+        }];
+        for baseline in Baseline::ALL {
+            let threshold = self.header().baselines.get(baseline.name());
+            methods.push(Suspicions {
+                method: baseline.name().to_owned(),
+                threshold: threshold.map(|threshold| threshold.threshold),
+                values: rows.clone().map(|row| baseline.suspicion(checked.logits.row(row))).collect(),
+            });
+        }
+        if let Some(clip) = clip {
+            if clip.sha256() != self.header().clip.sha256 {
+                let message = "CLIP is another one than the filter's directions were made with";
+                return Err(Error::new(ErrorKind::Mismatch, message));
+            }
+            let directions = Linear::new("class directions", &self.file().class_directions, None);
+            let pass = Pass {
+                stage: "CLIP's opinion",
+                preprocess: &[clip.preprocess()],
+                record: &|plan, pixels| {
+                    let embedding = clip.vision().record(plan, pixels[0]);
+                    let scores = plan.cosine_scores(embedding, &directions);
+                    plan.output("class_scores", scores);
+                },
+                thumbnails: false,
+                journal: None,
+            };
+            let options = RunOptions { bad_images: BadImages::Fail, ..*run };
+            let scores = run_images(self.device(), &pass, samples, &options, observer)?.take("class_scores");
+            methods.push(Suspicions {
+                method: "clip-disagreement".to_owned(),
+                threshold: None,
+                values: rows.map(|row| clip_disagreement(scores.row(row), checked.predictions[row])).collect(),
+            });
+        }
+        Ok(methods)
+    }
+}
+
+fn labels_count(filter: &Filter) -> usize {
+    filter.header().classes.len()
+}
+
+fn measure(method: &Suspicions, positive: &[bool], order: &ContentOrder) -> Result<MethodResult> {
+    let defects = positive.iter().filter(|positive| **positive).count();
+    let detected = method.threshold.and_then(|threshold| {
+        let over = method.values.iter().zip(positive).filter(|(value, positive)| **positive && **value > threshold);
+        Estimate::of_share(over.count() as u64, defects as u64)
+    });
+    Ok(MethodResult {
+        method: method.method.clone(),
+        detection: Detection::measure(&method.values, positive, order, Bootstrap::default())?,
+        detected,
+    })
+}

@@ -1,0 +1,297 @@
+//! Running recorded models over images and prompts, batch by batch.
+
+use std::collections::BTreeMap;
+
+use super::check_finite;
+use super::journal::Journal;
+use crate::dataset::{BadImages, ContentHash, Loader, LoaderOptions, Sample};
+use crate::error::{ErrorKind, Result};
+use crate::gpu::{Device, Executable, Input};
+use crate::image::{DecodeOptions, Preprocess};
+use crate::kernels::{Element, Profile};
+use crate::models::Clip;
+use crate::plan::{Plan, Var};
+use crate::progress::{Observer, step};
+use crate::tensor::Tensor;
+
+/// How images are read and run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Images a batch; none = as many as suit the adapter.
+    pub batch: Option<usize>,
+    /// What becomes of images that don't decode.
+    pub bad_images: BadImages,
+    /// Whether EXIF orientations are followed.
+    pub exif: bool,
+}
+
+/// A recorded computation on images.
+pub(crate) struct Pass<'a> {
+    /// What the observer is told.
+    pub(crate) stage: &'a str,
+    /// One input of pixels for each.
+    pub(crate) preprocess: &'a [&'a Preprocess],
+    /// Records the models on the pixels of each preprocessing and names the outputs.
+    pub(crate) record: &'a dyn Fn(&mut Plan, &[Var]),
+    /// Whether thumbnails are made.
+    pub(crate) thumbnails: bool,
+    /// Where finished batches are kept until the whole pass is done.
+    pub(crate) journal: Option<&'a Journal>,
+}
+
+/// What a pass brought back, row by row in the order of the samples.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collected {
+    /// Which samples the rows are.
+    pub(crate) indices: Vec<usize>,
+    /// The content hash of each row's file.
+    pub(crate) hashes: Vec<ContentHash>,
+    /// The thumbnail of each row, if asked for.
+    pub(crate) thumbnails: Vec<Vec<u8>>,
+    /// Outputs of floats, `[rows, channels]`.
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    /// Outputs of integers, one a row.
+    pub(crate) integers: BTreeMap<String, Vec<u32>>,
+    /// Paths of the images left out, and why.
+    pub(crate) skipped: Vec<(String, String)>,
+    /// What the user should know.
+    pub(crate) notices: Vec<String>,
+    /// Dispatches of each kernel over all batches.
+    pub(crate) dispatches: BTreeMap<String, u64>,
+}
+
+impl Collected {
+    /// Takes an output of floats out.
+    ///
+    /// # Panics
+    /// If the pass has no such output.
+    pub(crate) fn take(&mut self, name: &str) -> Tensor {
+        self.tensors.remove(name).unwrap_or_else(|| panic!("the pass has no output `{name}`"))
+    }
+
+    /// Takes an output of integers out.
+    ///
+    /// # Panics
+    /// If the pass has no such output.
+    pub(crate) fn take_integers(&mut self, name: &str) -> Vec<u32> {
+        self.integers.remove(name).unwrap_or_else(|| panic!("the pass has no output `{name}`"))
+    }
+
+    /// Appends the rows of `other`.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.indices.extend(other.indices);
+        self.hashes.extend(other.hashes);
+        self.thumbnails.extend(other.thumbnails);
+        for (name, tensor) in other.tensors {
+            let rows = self.tensors.remove(&name).unwrap_or_else(|| Tensor::zeros([0, tensor.columns()]));
+            let shape = [rows.rows() + tensor.rows(), tensor.columns()];
+            let mut data = rows.into_data();
+            data.extend(tensor.into_data());
+            self.tensors.insert(name, Tensor::new(shape, data));
+        }
+        for (name, values) in other.integers {
+            self.integers.entry(name).or_default().extend(values);
+        }
+        for (kernel, count) in other.dispatches {
+            *self.dispatches.entry(kernel).or_default() += count;
+        }
+    }
+}
+
+/// Runs a pass over `samples`.
+///
+/// # Errors
+/// Those of the loader, the device and the observer; [`ErrorKind::Data`] naming the image whose outputs aren't finite.
+pub(crate) fn run_images(
+    device: &Device,
+    pass: &Pass<'_>,
+    samples: &[Sample],
+    options: &RunOptions,
+    observer: &dyn Observer,
+) -> Result<Collected> {
+    let mut all = pass.journal.map_or_else(|| Ok(Collected::default()), Journal::resume)?;
+    let mut is_done = vec![false; samples.len()];
+    all.indices.iter().for_each(|&index| is_done[index] = true);
+    let left: Vec<usize> = (0..samples.len()).filter(|&index| !is_done[index]).collect();
+    if left.is_empty() {
+        return Ok(all);
+    }
+    let record = |batch| {
+        let mut plan = Plan::new(batch);
+        let input = |(i, p): (usize, &&Preprocess)| plan.input_pixels(&pixels_name(i), p.height, p.width);
+        let pixels: Vec<Var> = pass.preprocess.iter().enumerate().map(input).collect();
+        (pass.record)(&mut plan, &pixels);
+        plan
+    };
+    let (plan, executable) = compile_fitting(device, options.batch, left.len(), record)?;
+    let loader_options = LoaderOptions {
+        batch: plan.batch(),
+        bad_images: options.bad_images,
+        decode: DecodeOptions { exif: options.exif },
+        thumbnails: pass.thumbnails,
+    };
+    let waiting: Vec<Sample> = left.iter().map(|&index| samples[index].clone()).collect();
+    let preprocess: Vec<Preprocess> = pass.preprocess.iter().map(|&p| p.clone()).collect();
+    let mut loader = Loader::new(&waiting, &preprocess, loader_options);
+    step(observer, pass.stage, all.indices.len(), samples.len())?;
+    while let Some(batch) = loader.next() {
+        let mut batch = batch?;
+        batch.indices.iter_mut().for_each(|index| *index = left[*index]);
+        let paths: Vec<String> = batch.indices.iter().map(|&index| samples[index].path.clone()).collect();
+        let rows = run_batch(&plan, &executable, pass.preprocess, batch, &paths)?;
+        if let Some(journal) = pass.journal {
+            journal.keep(&rows)?;
+        }
+        all.append(rows);
+        step(observer, pass.stage, all.indices.len() + loader.skipped().len(), samples.len())?;
+    }
+    all.skipped = loader.skipped().iter().map(|skipped| (skipped.path.clone(), skipped.error.to_string())).collect();
+    all.notices = loader.notices();
+    sort_rows(&mut all);
+    Ok(all)
+}
+
+/// Resumed batches may lie behind later ones: puts the rows into the order of the samples.
+fn sort_rows(all: &mut Collected) {
+    if all.indices.is_sorted() {
+        return;
+    }
+    let mut order: Vec<usize> = (0..all.indices.len()).collect();
+    order.sort_by_key(|&row| all.indices[row]);
+    let pick = |values: &[u32]| order.iter().map(|&row| values[row]).collect::<Vec<_>>();
+    all.integers.values_mut().for_each(|values| *values = pick(values));
+    all.tensors.values_mut().for_each(|tensor| *tensor = tensor.select_rows(&order));
+    all.hashes = order.iter().map(|&row| all.hashes[row]).collect();
+    if !all.thumbnails.is_empty() {
+        all.thumbnails = order.iter().map(|&row| std::mem::take(&mut all.thumbnails[row])).collect();
+    }
+    all.indices.sort_unstable();
+}
+
+fn pixels_name(number: usize) -> String {
+    format!("pixels {number}")
+}
+
+fn run_batch(
+    plan: &Plan,
+    executable: &Executable,
+    preprocess: &[&Preprocess],
+    mut batch: crate::dataset::Batch,
+    paths: &[String],
+) -> Result<Collected> {
+    let rows = batch.len();
+    let names: Vec<String> = (0..preprocess.len()).map(pixels_name).collect();
+    for (pixels, preprocess) in batch.pixels.iter_mut().zip(preprocess) {
+        // The last batch may be short: the rows past its end are computed on black and dropped.
+        pixels.resize(plan.batch() * preprocess.height * preprocess.width * 3, 0);
+    }
+    let inputs: Vec<(&str, Input<'_>)> =
+        names.iter().zip(&batch.pixels).map(|(name, pixels)| (name.as_str(), Input::Bytes(pixels))).collect();
+    let outputs = executable.run(&inputs)?;
+    let mut collected = Collected { indices: batch.indices, hashes: batch.hashes, ..Collected::default() };
+    collected.thumbnails = batch.thumbnails;
+    for (name, var) in plan.outputs() {
+        if plan.value(*var).element == Element::U32 {
+            collected.integers.insert(name.clone(), outputs.integers(name)[..rows].to_vec());
+        } else {
+            let tensor = outputs.tensor(name);
+            let columns = tensor.columns();
+            let mut data = tensor.into_data();
+            data.truncate(rows * columns);
+            let tensor = Tensor::new([rows, columns], data);
+            check_finite(&tensor, name, paths)?;
+            collected.tensors.insert(name.clone(), tensor);
+        }
+    }
+    collected.dispatches = plan.dispatch_counts().into_iter().map(|(k, n)| (k.to_owned(), n as u64)).collect();
+    Ok(collected)
+}
+
+/// Compiles a plan for `batch` rows at a time, or, where none is asked for, for the largest batch up to the adapter's
+/// usual one whose values the adapter can bind.
+pub(crate) fn compile_fitting(
+    device: &Device,
+    batch: Option<usize>,
+    rows: usize,
+    record: impl Fn(usize) -> Plan,
+) -> Result<(Plan, Executable)> {
+    let usual = if device.profile() == Profile::Software { 16 } else { 32 };
+    let mut size = batch.unwrap_or(usual).min(rows).max(1);
+    loop {
+        let plan = record(size);
+        match device.compile(&plan) {
+            Err(error) if error.kind() == ErrorKind::Limit && batch.is_none() && size > 1 => size /= 2,
+            result => return result.map(|executable| (plan, executable)),
+        }
+    }
+}
+
+/// Embeds prompts with CLIP's text tower: `[prompts, E]`, un-normalised, and how many prompts were truncated.
+///
+/// # Errors
+/// Those of the tokenizer, the device and the observer.
+pub fn embed_texts(
+    device: &Device,
+    clip: &Clip,
+    prompts: &[String],
+    batch: Option<usize>,
+    observer: &dyn Observer,
+) -> Result<(Tensor, usize)> {
+    const STAGE: &str = "embedding prompts";
+    let context = clip.text().context();
+    let mut ids = Vec::with_capacity(prompts.len() * context);
+    let mut truncated = 0;
+    for prompt in prompts {
+        let tokens = clip.tokenizer().encode(prompt, context)?;
+        truncated += usize::from(tokens.truncated);
+        ids.extend(tokens.ids);
+    }
+    let record = |batch| {
+        let mut plan = Plan::new(batch);
+        let ids = plan.input_indices("ids", context);
+        let embeddings = clip.text().record(&mut plan, ids);
+        plan.output("embeddings", embeddings);
+        plan
+    };
+    let (plan, executable) = compile_fitting(device, batch, prompts.len(), record)?;
+    let size = plan.batch();
+    let mut data = Vec::new();
+    let mut columns = 0;
+    for (number, chunk) in ids.chunks(size * context).enumerate() {
+        step(observer, STAGE, number * size, prompts.len())?;
+        let rows = chunk.len() / context;
+        let mut padded = chunk.to_vec();
+        padded.extend(chunk[..context].iter().cycle().take((size - rows) * context));
+        let embeddings = executable.run(&[("ids", Input::U32(&padded))])?.tensor("embeddings");
+        columns = embeddings.columns();
+        data.extend_from_slice(&embeddings.data()[..rows * columns]);
+    }
+    step(observer, STAGE, prompts.len(), prompts.len())?;
+    let embeddings = Tensor::new([prompts.len(), columns], data);
+    check_finite(&embeddings, "text embeddings", prompts)?;
+    Ok((embeddings, truncated))
+}
+
+/// The directions of several words, each the normalised mean of its normalised prompts: `[words, E]`, and how many
+/// prompts were truncated.
+///
+/// # Errors
+/// As [`embed_texts`], or if a direction is zero.
+pub(crate) fn text_directions(
+    device: &Device,
+    clip: &Clip,
+    prompts: &[Vec<String>],
+    batch: Option<usize>,
+    observer: &dyn Observer,
+) -> Result<(Tensor, usize)> {
+    let flat: Vec<String> = prompts.concat();
+    let (embeddings, truncated) = embed_texts(device, clip, &flat, batch, observer)?;
+    let mut directions = Vec::with_capacity(prompts.len() * embeddings.columns());
+    let mut first = 0;
+    for prompts in prompts {
+        let rows: Vec<usize> = (first..first + prompts.len()).collect();
+        directions.extend(super::direction(&embeddings.select_rows(&rows)).map_err(|e| e.at(&prompts[0]))?);
+        first += prompts.len();
+    }
+    Ok((Tensor::new([prompts.len(), embeddings.columns()], directions), truncated))
+}
