@@ -2,7 +2,7 @@
 
 struct Params {
     mean: vec4<f32>,
-    std: vec4<f32>,
+    deviation: vec4<f32>,
     pixels: u32,
     scale: f32,
 }
@@ -22,5 +22,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let color = vec4<f32>(byte_at(3u * pixel), byte_at(3u * pixel + 1u), byte_at(3u * pixel + 2u), 0.0);
-    output[pixel] = (color * params.scale - params.mean) / params.std;
+    output[pixel] = (color * params.scale - params.mean) / params.deviation;
 }
