@@ -76,29 +76,32 @@ def resnet(model, name, size, twin=None, **rest):
     for layer in range(1, 5):
         for index, block in enumerate(getattr(model, f"layer{layer}")):
             blocks[f"layer{layer}.{index}"] = block
-    source = f"torchvision {torchvision.__version__.split("+")[0]} {type(model).__name__}"
+    version, _, _ = torchvision.__version__.partition("+")
+    source = f"torchvision {version} {type(model).__name__}"
     twin = twin and timm.create_model(twin, pretrained=False)
     return Case(name, source, model, size, **IMAGENET, blocks=blocks, pool=model.avgpool, twin=twin, **rest)
 
 
 def layers(tower, stem, modules):
-    """A transformer's stem and layers by tap name."""
-    return {f"{tower}.stem": stem, **{f"{tower}.{index}": module for index, module in enumerate(modules)}}
+    """What enters a transformer, and its blocks, by the names that heatlens gives them."""
+    return {f"{tower}.embeddings": stem, **{f"{tower}.block.{index}": module for index, module in enumerate(modules)}}
 
 
 def hugging_face_clip(name, config, start, end, **rest):
-    """A CLIPModel of transformers, with the config.json that it would save."""
+    """A CLIPModel of transformers, with the configuration files that transformers writes beside it."""
     model = transformers.CLIPModel(config)
+    size = config.vision_config.image_size
     with tempfile.TemporaryDirectory() as folder:
         config.architectures = ["CLIPModel"]
         config.save_pretrained(folder)
-        configs = {"config.json": json.loads((Path(folder) / "config.json").read_text())}
+        transformers.CLIPImageProcessor(size={"shortest_edge": size}, crop_size=size).save_pretrained(folder)
+        configs = {path.name: json.loads(path.read_text()) for path in sorted(Path(folder).iterdir())}
     vision, text = model.vision_model, model.text_model
     return Case(
         name,
         f"transformers {transformers.__version__} CLIPModel",
         model,
-        (config.vision_config.image_size,) * 2,
+        (size, size),
         **OPENAI,
         configs=configs,
         blocks=layers("visual", vision.pre_layrnorm, vision.encoder.layers),

@@ -101,7 +101,7 @@ def run_clip(case, numbers, tokens, lengths, dtype):
     hooks = recorder.hooks(case.blocks) + recorder.hooks(case.text_blocks, torch.from_numpy(valid))
     model = case.model.to(dtype)
     images = case.embed_images(model, pixels(case, numbers, dtype))
-    recorder.outputs = {"image_embeds": images, "text_embeds": case.embed_text(model, tokens)}
+    recorder.outputs = {"visual.embedding": images, "text.embedding": case.embed_text(model, tokens)}
     for hook in hooks:
         hook.remove()
     return recorder
@@ -123,7 +123,7 @@ def distinct_pictures(case):
 def distinct_pairs(case, tokens, lengths):
     """Pictures and prompts, each prompt the clear favourite of its picture: pairs are added while that stays true of all."""
     outputs = run_clip(case, range(CANDIDATES), tokens, lengths, torch.float32).outputs
-    images, texts = (torch.nn.functional.normalize(outputs[name]).numpy() for name in ("image_embeds", "text_embeds"))
+    images, texts = (torch.nn.functional.normalize(outputs[name]).numpy() for name in ("visual.embedding", "text.embedding"))
     cosines = images @ texts.T
     interaction = cosines - cosines.mean(0) - cosines.mean(1, keepdims=True)
 
@@ -197,7 +197,7 @@ def golden(case):
     save_file(arrays, GOLDENS / f"{case.name}.safetensors")
     print(f"{case.name}: {case.source}")
     for figures in blocks + outputs:
-        print("  {name:14} {rows:6} x {channels:4}  max {max:9.4f}  rms {rms:8.4f}  f32 against f64 {reference_error:.1e}".format(**figures))
+        print("  {name:17} {rows:6} x {channels:4}  max {max:9.4f}  rms {rms:8.4f}  f32 against f64 {reference_error:.1e}".format(**figures))
 
 
 def main():

@@ -1,0 +1,255 @@
+//! Whole networks against PyTorch: torchvision, timm, transformers and open_clip (`tests/reference/models.py`).
+//!
+//! `cargo test --release --test models -- --nocapture` prints each block's error.
+
+mod support {
+    pub(crate) mod golden;
+}
+
+use std::collections::BTreeSet;
+
+use heatlens::gpu::{Device, Input};
+use heatlens::models::{Clip, Resnet, Tap};
+use heatlens::{Plan, Tensor, Weights};
+use support::golden::{Golden, cosine, least_cosine, table};
+
+/// The least cosine between an embedding (or feature) and its golden.
+const COSINE: f64 = 0.99999;
+
+/// Per network the largest `max|Δ| / max|golden|` of any block or output. The contract is 1e-3 for logits; these are about
+/// four times what software Vulkan gives, so that a wrong epsilon or the other GELU shows as well.
+const TOLERANCES: [(&str, f64); 12] = [
+    ("small-basic", 1e-5),
+    ("small-basic-f16", 1e-5),
+    ("small-basic-bf16", 1e-5),
+    ("small-bottleneck", 1e-5),
+    ("small-clip-hf", 1e-5),
+    ("small-clip-hf-f16", 1e-5),
+    ("small-clip-hf-bf16", 1e-5),
+    ("small-clip-openclip", 1e-5),
+    ("resnet18", 2e-5),
+    ("resnet50", 2e-4),
+    ("clip-vit-b-32-hf", 2e-5),
+    ("clip-vit-b-32-openclip", 2e-5),
+];
+
+/// Batch sizes at which scores must have the same bits.
+const BATCHES: [usize; 3] = [1, 7, 32];
+
+/// Inputs for a tower, cut into items of equal length.
+enum Items {
+    Pixels(Vec<u8>),
+    Ids(Vec<u32>),
+}
+
+impl Items {
+    /// The items of these numbers, of `count`.
+    fn select(&self, numbers: &[usize], count: usize) -> Self {
+        fn cut<T: Clone>(values: &[T], numbers: &[usize], count: usize) -> Vec<T> {
+            let len = values.len() / count;
+            numbers.iter().flat_map(|&number| values[number * len..(number + 1) * len].iter().cloned()).collect()
+        }
+        match self {
+            Self::Pixels(bytes) => Self::Pixels(cut(bytes, numbers, count)),
+            Self::Ids(ids) => Self::Ids(cut(ids, numbers, count)),
+        }
+    }
+
+    fn input(&self) -> (&'static str, Input<'_>) {
+        match self {
+            Self::Pixels(bytes) => ("pixels", Input::Bytes(bytes)),
+            Self::Ids(ids) => ("ids", Input::U32(ids)),
+        }
+    }
+}
+
+/// One network or tower: how it is recorded, with every intermediate result handed to the tap, and the golden's inputs.
+struct Tower<'a> {
+    device: &'a Device,
+    record: &'a dyn Fn(&mut Plan, &mut Tap<'_>),
+    items: Items,
+    count: usize,
+}
+
+impl Tower<'_> {
+    fn run(&self, items: &Items, batch: usize, wanted: impl Fn(&str) -> bool) -> Vec<(String, Tensor)> {
+        let mut plan = Plan::new(batch);
+        (self.record)(&mut plan, &mut |plan, name, var| {
+            if wanted(name) {
+                plan.output(name, var);
+            }
+        });
+        let outputs = self.device.compile(&plan).unwrap().run(&[items.input()]).unwrap();
+        plan.outputs().iter().map(|(name, _)| (name.clone(), outputs.tensor(name))).collect()
+    }
+
+    /// The values of all taps on the golden's inputs.
+    fn taps(&self) -> Vec<(String, Tensor)> {
+        self.run(&self.items, self.count, |_| true)
+    }
+
+    /// Fails unless the rows of the last tap, `expected` for the golden's inputs in one batch, have the same bits in
+    /// batches of other sizes and orders, run by plans that hold on to nothing else.
+    fn assert_same_bits(&self, (name, expected): &(String, Tensor), batches: &[usize]) {
+        let bits = |row: &[f32]| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        for &batch in batches {
+            let numbers: Vec<usize> = (0..batch).map(|row| (5 * row + batch) % self.count).collect();
+            let found = self.run(&self.items.select(&numbers, self.count), batch, |tap| tap == name).remove(0).1;
+            for (row, &number) in numbers.iter().enumerate() {
+                let same = bits(found.row(row)) == bits(expected.row(number));
+                assert!(same, "{name} of input {number} differs in row {row} of a batch of {batch}");
+            }
+        }
+    }
+}
+
+/// Compares every block and output and prints the table.
+fn assert_close(golden: &Golden, found: &[(String, Tensor)]) {
+    let (_, tolerance) = TOLERANCES.iter().find(|(name, _)| *name == golden.name).unwrap();
+    let expected = golden.header.blocks.iter().chain(&golden.header.outputs);
+    let names: BTreeSet<&str> = expected.clone().map(|figures| figures.name.as_str()).collect();
+    assert_eq!(names, found.iter().map(|(name, _)| name.as_str()).collect(), "{}: what is tapped", golden.name);
+    let deviations: Vec<_> = expected.map(|figures| golden.deviation(figures, value(found, &figures.name))).collect();
+    println!("{}", table(&golden.name, &deviations));
+    for deviation in deviations {
+        let worst = deviation.error.max(deviation.rms);
+        assert!(worst <= *tolerance, "{}: {} is off by {worst:.1e}", golden.name, deviation.name);
+    }
+    for figures in &golden.header.outputs {
+        let cosine = least_cosine(value(found, &figures.name), golden.array(&figures.name));
+        assert!(cosine >= COSINE, "{}: {} has a cosine of {cosine}", golden.name, figures.name);
+    }
+}
+
+fn value<'a>(values: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
+    &values.iter().find(|(found, _)| found == name).unwrap().1
+}
+
+/// The column of each row's largest score; the goldens' inputs are chosen so that no two rows share one.
+fn distinct_predictions(rows: usize, columns: usize, score: impl Fn(usize, usize) -> f64) -> Vec<usize> {
+    let best = |row| (0..columns).max_by(|&a, &b| score(row, a).total_cmp(&score(row, b))).unwrap();
+    let predictions: Vec<usize> = (0..rows).map(best).collect();
+    assert_eq!(predictions.iter().collect::<BTreeSet<_>>().len(), rows, "not distinct: {predictions:?}");
+    predictions
+}
+
+fn check_resnet(name: &str, batches: &[usize]) {
+    let golden = Golden::open(name);
+    let folder = tempfile::tempdir().unwrap();
+    let resnet = Resnet::load(&Weights::open(golden.write_model(folder.path())).unwrap()).unwrap();
+    let size = golden.size();
+    let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
+        let bytes = plan.input_pixels("pixels", size[0], size[1]);
+        let pixels = plan.normalize_image(bytes, size, golden.normalization());
+        resnet.record_with(plan, pixels, tap);
+    };
+    let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
+    let tower = Tower { device: &Device::best().unwrap(), record: &record, items, count };
+    let found = tower.taps();
+    assert_close(&golden, &found);
+    let logits = value(&found, "logits");
+    let predictions =
+        |logits: &Tensor| distinct_predictions(count, logits.columns(), |row, class| f64::from(logits.row(row)[class]));
+    assert_eq!(predictions(logits), predictions(golden.array("logits")));
+    tower.assert_same_bits(found.last().unwrap(), batches);
+}
+
+fn check_clip(name: &str, batches: &[usize]) {
+    let golden = Golden::open(name);
+    let folder = tempfile::tempdir().unwrap();
+    golden.write_model(folder.path());
+    let clip = Clip::open(folder.path()).unwrap();
+    drop(folder);
+    let device = Device::best().unwrap();
+
+    let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
+        let bytes = clip.image_input(plan);
+        let pixels = plan.normalize_image(bytes, golden.size(), golden.normalization());
+        clip.vision().record_with(plan, pixels, &mut |plan, name, var| tap(plan, &format!("visual.{name}"), var));
+    };
+    let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
+    let vision = Tower { device: &device, record: &record, items, count };
+    let mut found = vision.taps();
+    vision.assert_same_bits(found.last().unwrap(), batches);
+
+    let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
+        let ids = clip.text_input(plan);
+        clip.text().record_with(plan, ids, &mut |plan, name, var| tap(plan, &format!("text.{name}"), var));
+    };
+    let (items, count) = (Items::Ids(golden.tokens.clone()), golden.header.lengths.len());
+    let text = Tower { device: &device, record: &record, items, count };
+    let taps = text.taps();
+    text.assert_same_bits(taps.last().unwrap(), batches);
+    found.extend(taps.into_iter().map(|(name, tensor)| {
+        let is_whole = name == "text.embedding";
+        let tensor = if is_whole { tensor } else { tensor.select_rows(&golden.token_rows()) };
+        (name, tensor)
+    }));
+
+    assert_close(&golden, &found);
+    let predictions = |images: &Tensor, texts: &Tensor| {
+        distinct_predictions(images.rows(), texts.rows(), |image, text| cosine(images.row(image), texts.row(text)))
+    };
+    let ours = predictions(value(&found, "visual.embedding"), value(&found, "text.embedding"));
+    assert_eq!(ours, predictions(golden.array("visual.embedding"), golden.array("text.embedding")));
+}
+
+#[test]
+fn small_resnet_of_basic_blocks() {
+    check_resnet("small-basic", &BATCHES);
+}
+
+#[test]
+fn small_resnet_from_f16() {
+    check_resnet("small-basic-f16", &BATCHES);
+}
+
+#[test]
+fn small_resnet_from_bf16() {
+    check_resnet("small-basic-bf16", &BATCHES);
+}
+
+#[test]
+fn small_resnet_of_bottlenecks_on_odd_sizes() {
+    check_resnet("small-bottleneck", &BATCHES);
+}
+
+#[test]
+fn small_clip_of_hugging_face() {
+    check_clip("small-clip-hf", &BATCHES);
+}
+
+#[test]
+fn small_clip_from_f16() {
+    check_clip("small-clip-hf-f16", &BATCHES);
+}
+
+#[test]
+fn small_clip_from_bf16() {
+    check_clip("small-clip-hf-bf16", &BATCHES);
+}
+
+#[test]
+fn small_clip_of_open_clip() {
+    check_clip("small-clip-openclip", &BATCHES);
+}
+
+#[test]
+fn resnet_18() {
+    check_resnet("resnet18", &BATCHES[..2]);
+}
+
+#[test]
+fn resnet_50() {
+    check_resnet("resnet50", &BATCHES[..1]);
+}
+
+#[test]
+fn clip_vit_b_32_of_hugging_face() {
+    check_clip("clip-vit-b-32-hf", &BATCHES[..1]);
+}
+
+#[test]
+fn clip_vit_b_32_of_open_clip() {
+    check_clip("clip-vit-b-32-openclip", &BATCHES[..1]);
+}
