@@ -113,3 +113,35 @@ fn parameter_count(weights: &Weights) -> usize {
         .map(|shape| shape.iter().product::<usize>())
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use testing::ClipSizes;
+
+    fn open(specs: &testing::Specs) -> Result<Model> {
+        let folder = tempfile::tempdir().unwrap();
+        let weights = Weights::from_tensors("", &testing::tensors(specs));
+        std::fs::write(folder.path().join("any-name.safetensors"), &weights.shards()[0]).unwrap();
+        Model::open(folder.path(), &Silent)
+    }
+
+    #[test]
+    fn the_kind_of_a_model_follows_from_its_tensors() {
+        let model = open(&testing::resnet(&[8], &[1], false, 3)).unwrap();
+        assert!(matches!(model, Model::Classifier(_)));
+        assert_eq!(model.preprocess().height, 224);
+        assert_eq!(model.sha256().len(), 64);
+        // Taken for a CLIP, whose configuration is then missed.
+        let error = open(&ClipSizes::small().open_clip()).unwrap_err();
+        assert!(error.to_string().contains("no open_clip_config.json beside it"), "{error}");
+    }
+
+    #[test]
+    fn parameters_are_counted_without_buffers() {
+        let tensors = ["a.weight", "bn.running_mean", "bn.num_batches_tracked", "e.position_ids"];
+        let tensors = tensors.map(|name| (name.to_owned(), crate::Tensor::zeros([3, 2])));
+        assert_eq!(parameter_count(&Weights::from_tensors("x", &tensors)), 6);
+    }
+}
