@@ -13,6 +13,7 @@ pub mod layers;
 pub mod models;
 pub mod plan;
 pub mod progress;
+pub mod report;
 pub mod semantics;
 pub mod tensor;
 pub mod text;

@@ -1,0 +1,206 @@
+//! The report in plain words: what the classifier gets wrong, in which concepts, encoder or head, and what the filter
+//! catches.
+
+use serde::Serialize;
+
+use super::data::{ConceptChange, DefectKind, Estimate, Localization, MethodScores, ReportData, Responsible};
+use super::html::confusions;
+
+/// A share as a percentage with one digit after the point, none for 0 and 100.
+pub(super) fn percent(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    let percent = format!("{:.1}", 100.0 * value).replace('-', "−");
+    format!("{} %", percent.strip_suffix(".0").filter(|whole| ["0", "100"].contains(whole)).unwrap_or(&percent))
+}
+
+/// A whole number with thin spaces between groups of three digits from 10,000 on.
+pub(super) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
+    let head = digits.len() % 3;
+    let groups = digits.as_bytes()[head..].chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
+    let first = (head > 0).then(|| digits[..head].to_owned());
+    first.into_iter().chain(groups).collect::<Vec<_>>().join("\u{202f}")
+}
+
+/// The report's story, a paragraph per entry: the classifier, its concepts, the localisation, the filter.
+pub fn sentences(data: &ReportData) -> Vec<String> {
+    let mut story = vec![classifier(data)];
+    story.extend(concepts(data));
+    story.extend(data.localization.as_ref().and_then(localization));
+    story.push(filter(data));
+    story
+}
+
+fn classifier(data: &ReportData) -> String {
+    let images: u64 = data.confusion.iter().flatten().sum();
+    let right: u64 = (0..data.classes.len()).map(|class| data.confusion[class][class]).sum();
+    let mut text = format!(
+        "The classifier gets {} of {} images right ({}).",
+        thousands(right),
+        thousands(images),
+        percent(data.accuracy.value)
+    );
+    let recalls = data.recall.iter().enumerate().filter_map(|(class, recall)| recall.map(|r| (class, r.value)));
+    if let Some((class, recall)) = recalls.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|_| right < images) {
+        text += &format!(" Its weakest class is {} with {}", data.classes[class], percent(recall));
+        text += &match confusions(data).first() {
+            Some(c) => {
+                format!("; its most frequent confusion is {} taken for {} ({} times).", c.label, c.prediction, c.count)
+            }
+            None => ".".to_owned(),
+        };
+    }
+    text
+}
+
+/// The two classes whose responsible concepts stand out most, as far as intervals exclude chance.
+fn concepts(data: &ReportData) -> Option<String> {
+    let clear = |change: &&ConceptChange| change.change.low > 0.0 || change.change.high < 0.0;
+    let strength = |r: &Responsible| {
+        let changes = r.lost.iter().chain(&r.intruding).filter(clear);
+        changes.map(|change| change.change.value.abs()).fold(0.0, f64::max)
+    };
+    let supported = data.responsible.iter().filter(|r| r.supported && r.origin == "differential");
+    let mut ranked: Vec<&Responsible> = supported.collect();
+    if ranked.is_empty() {
+        return None;
+    }
+    ranked.retain(|r| strength(r) > 0.0);
+    ranked.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
+    if ranked.is_empty() {
+        return Some(
+            "No concept’s win rate differs between recognised and missed images by more than chance would.".into(),
+        );
+    }
+    let sentence = |r: &&Responsible| {
+        let named = |changes: &[ConceptChange], how: &str| {
+            let list: Vec<String> = changes.iter().filter(clear).take(2).map(points).collect();
+            (!list.is_empty()).then(|| format!("{how} {}", list.join(" and ")))
+        };
+        let parts = [named(&r.lost, "less"), named(&r.intruding, "more")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        format!("Images of {} that are missed show {}.", data.classes[r.class], parts.join(", "))
+    };
+    let story: Vec<String> = ranked.iter().take(2).map(sentence).collect();
+    Some(format!("{} (Points of a concept’s win rate against the others.)", story.join(" ")))
+}
+
+/// A concept and its change from successes to failures, in points of win rate.
+fn points(change: &ConceptChange) -> String {
+    let points = format!("{:+.0}", -100.0 * change.change.value).replace('-', "−");
+    format!("{} ({points})", change.concept)
+}
+
+fn localization(l: &Localization) -> Option<String> {
+    let n = l.totals.n();
+    let (low, high) = l.totals.head_bounds()?;
+    let mut text = format!(
+        "Of {} misclassified images, {} are blamed on the head, {} on the encoder and {} on neither for certain, so the head’s \
+         share lies between {} and {}.",
+        thousands(n),
+        thousands(l.totals.head),
+        thousands(l.totals.encoder),
+        thousands(l.totals.undetermined),
+        percent(low),
+        percent(high)
+    );
+    if let Some(rate) = l.false_encoder {
+        text += &format!(" On correctly classified images the same rule blames the encoder in {}.", percent(rate));
+    }
+    Some(text)
+}
+
+fn filter(data: &ReportData) -> String {
+    let Some(evaluation) = &data.evaluation else {
+        return "The runtime filter has not been evaluated.".to_owned();
+    };
+    let caught = |kind: &DefectKind| {
+        let of = |is_filter: bool| {
+            let methods = kind.methods.iter().filter(|m| m.is_filter == is_filter);
+            methods.filter_map(|m| Some((m, m.detection?.value))).max_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        let (_, share) = of(true)?;
+        let beside = of(false).map_or_else(String::new, |(m, other)| format!(" ({} {})", m.name, percent(other)));
+        Some(format!("{} {}{beside}", kind.name, percent(share)))
+    };
+    let kinds: Vec<String> = evaluation.kinds.iter().filter_map(caught).collect();
+    let rejects = percent(evaluation.false_rejects.value);
+    if kinds.is_empty() {
+        return format!("The runtime filter rejects {rejects} of correctly classified images.");
+    }
+    format!(
+        "While it rejects {rejects} of correctly classified images, the runtime filter catches: {}.",
+        kinds.join(", ")
+    )
+}
+
+/// A kind of defect, and who tells it best.
+#[derive(Serialize)]
+pub(super) struct Contest<'a> {
+    name: &'a str,
+    n: u64,
+    n_correct: u64,
+    methods: &'a [MethodScores],
+    filter: &'a MethodScores,
+    best: Best<'a>,
+    baseline_wins: bool,
+    verdict: String,
+}
+
+/// The best method's name by each figure.
+#[derive(Serialize)]
+struct Best<'a> {
+    auroc: &'a str,
+    aupr: &'a str,
+    fpr95: &'a str,
+    detection: Option<&'a str>,
+}
+
+/// Compares the methods of a kind; `None` if it lacks the filter's figures.
+pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
+    let filter = kind.methods.iter().find(|method| method.is_filter)?;
+    let by = |figure: &dyn Fn(&MethodScores) -> f64| {
+        kind.methods.iter().max_by(|a, b| figure(a).total_cmp(&figure(b))).unwrap_or(filter)
+    };
+    let rival =
+        kind.methods.iter().filter(|method| !method.is_filter).max_by(|a, b| a.auroc.value.total_cmp(&b.auroc.value));
+    let detects = kind.methods.iter().any(|method| method.detection.is_some());
+    Some(Contest {
+        name: &kind.name,
+        n: kind.n,
+        n_correct: kind.n_correct,
+        methods: &kind.methods,
+        filter,
+        best: Best {
+            auroc: &by(&|m| m.auroc.value).name,
+            aupr: &by(&|m| m.aupr.value).name,
+            fpr95: &by(&|m| -m.fpr95.value).name,
+            detection: detects.then(|| by(&|m| m.detection.map_or(-1.0, |d| d.value)).name.as_str()),
+        },
+        baseline_wins: rival.is_some_and(|rival| rival.auroc.value > filter.auroc.value),
+        verdict: rival.map_or_else(|| "No baseline was measured.".to_owned(), |rival| verdict(filter, rival)),
+    })
+}
+
+fn verdict(filter: &MethodScores, rival: &MethodScores) -> String {
+    let (ours, theirs) = (filter.auroc, rival.auroc);
+    let overlap = |a: Estimate, b: Estimate| a.low <= b.high && b.low <= a.high;
+    let caution = if overlap(ours, theirs) { " Their intervals overlap." } else { "" };
+    let figures = |a: f64, b: f64| format!("AUROC {a:.3} against {b:.3}");
+    if theirs.value > ours.value {
+        format!("A baseline wins: {}, {}.{caution}", rival.name, figures(theirs.value, ours.value))
+    } else if theirs.value < ours.value {
+        format!(
+            "The filter beats every baseline; the best is {}, {}.{caution}",
+            rival.name,
+            figures(ours.value, theirs.value)
+        )
+    } else {
+        format!("The filter and {} are level, {}.{caution}", rival.name, figures(ours.value, theirs.value))
+    }
+}
