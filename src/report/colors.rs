@@ -22,6 +22,19 @@ pub(crate) fn color_at(kind: MapKind, position: f64) -> Rgb {
     }
 }
 
+/// As [`color_at`] for a dark ground: there a difference of nothing is nearly the ground itself, since white would glare.
+pub(crate) fn color_at_in_the_dark(kind: MapKind, position: f64) -> Rgb {
+    const NOTHING: Rgb = [0x26, 0x29, 0x2e];
+    const BELOW: Rgb = [0xff, 0x86, 0x6b];
+    const ABOVE: Rgb = [0x6c, 0xb4, 0xff];
+    let distance = 2.0 * position.clamp(0.0, 1.0) - 1.0;
+    match kind {
+        MapKind::Strength => color_at(kind, position),
+        MapKind::Differential if distance < 0.0 => blend(NOTHING, BELOW, -distance),
+        MapKind::Differential => blend(NOTHING, ABOVE, distance),
+    }
+}
+
 /// The colour of `value` in a map of `kind` whose colours span `range` (to both sides of 0 for differentials).
 pub(crate) fn color_of(kind: MapKind, value: f64, range: f64) -> Rgb {
     match kind {

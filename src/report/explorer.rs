@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::colors::color_at;
+use super::colors::{Rgb, color_at, color_at_in_the_dark};
 use super::data::{ReportData, ReportMap};
 use super::map::MapKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,9 +14,24 @@ const STEPS: usize = 65;
 struct Data<'a> {
     classes: &'a [String],
     concepts: &'a [String],
+    light: Scales,
+    dark: Scales,
+    maps: Vec<Map<'a>>,
+}
+
+/// Colours by rising value.
+#[derive(Serialize)]
+struct Scales {
     strength: Vec<String>,
     differential: Vec<String>,
-    maps: Vec<Map<'a>>,
+}
+
+impl Scales {
+    fn of(color_at: fn(MapKind, f64) -> Rgb) -> Self {
+        let color = |kind, step| hex(color_at(kind, step as f64 / (STEPS - 1) as f64));
+        let scale = |kind| (0..STEPS).map(|step| color(kind, step)).collect();
+        Self { strength: scale(MapKind::Strength), differential: scale(MapKind::Differential) }
+    }
 }
 
 #[derive(Serialize)]
@@ -57,12 +72,11 @@ struct Flags<'a> {
 
 /// The script's data as JSON that is safe inside a `<script>` element.
 pub(super) fn json(data: &ReportData) -> Result<String> {
-    let scale = |kind| (0..STEPS).map(|step| hex(color_at(kind, step as f64 / (STEPS - 1) as f64))).collect();
     let page = Data {
         classes: &data.classes,
         concepts: &data.concepts,
-        strength: scale(MapKind::Strength),
-        differential: scale(MapKind::Differential),
+        light: Scales::of(color_at),
+        dark: Scales::of(color_at_in_the_dark),
         maps: data.maps.iter().map(|map| compact(map, common_range(data, &map.set))).collect(),
     };
     let json = serde_json::to_string(&page)

@@ -33,7 +33,8 @@ fn side(name: &str, n: u64, seed: u64) -> Side {
 
 fn strength(class: usize, set: &str, n: u64) -> ReportMap {
     let counts = side(set, n, class as u64);
-    let share = |at: usize| if at % (CONCEPTS.len() + 1) == 0 { f64::NAN } else { counts.counts[at] as f64 / n as f64 };
+    let share =
+        |at: usize| if at.is_multiple_of(CONCEPTS.len() + 1) { f64::NAN } else { counts.counts[at] as f64 / n as f64 };
     let values: Vec<f64> = (0..counts.counts.len()).map(share).collect();
     let mut view = MapView::new(format!("{} · {set}", CLASSES[class]), MapKind::Strength, owned(&CONCEPTS), values);
     view.intervals = Some(Intervals {
@@ -345,7 +346,8 @@ fn an_empty_study_still_makes_a_page() {
 
 #[test]
 fn parts_that_do_not_fit_are_named() {
-    let broken: [(&str, fn(&mut ReportData)); 4] = [
+    type Break = fn(&mut ReportData);
+    let broken: [(&str, Break); 4] = [
         ("recall has 2 entries, expected 3", |study| study.recall.truncate(2)),
         ("a row of confusion has 4 entries", |study| study.confusion[1].push(0)),
         ("a map is of class 3", |study| study.maps[2].class = 3),

@@ -14,6 +14,17 @@ pub enum MapKind {
     Differential,
 }
 
+impl MapKind {
+    /// A value in whole percent, with its sign if it is a difference.
+    pub(super) fn percent(self, value: f64) -> String {
+        let rounded = (100.0 * value).round() as i64;
+        match self {
+            Self::Differential if rounded != 0 => format!("{rounded:+}"),
+            _ => rounded.to_string(),
+        }
+    }
+}
+
 /// One set of images whose counts a map rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
@@ -110,7 +121,9 @@ impl MapView {
         let largest = self.values.iter().filter(|value| value.is_finite()).fold(0.0_f64, |max, v| max.max(v.abs()));
         match self.kind {
             MapKind::Strength => 1.0,
-            MapKind::Differential => [0.1, 0.25, 0.5].into_iter().find(|&limit| largest <= limit).unwrap_or(1.0),
+            MapKind::Differential => {
+                [0.1, 0.2, 0.4, 0.6, 0.8].into_iter().find(|&limit| largest <= limit).unwrap_or(1.0)
+            }
         }
     }
 
@@ -177,7 +190,7 @@ pub(crate) mod tests {
     #[test]
     fn the_range_of_a_differential_map_is_the_least_that_holds_it() {
         let mut map = MapView::new("d", MapKind::Differential, vec!["a".into(), "b".into()], vec![f64::NAN; 4]);
-        for (value, range) in [(0.0, 0.1), (-0.1, 0.1), (0.11, 0.25), (-0.5, 0.5), (0.51, 1.0), (-1.0, 1.0)] {
+        for (value, range) in [(0.0, 0.1), (-0.1, 0.1), (0.11, 0.2), (-0.4, 0.4), (0.81, 1.0), (-1.0, 1.0)] {
             map.values[1] = value;
             assert_eq!(map.range(), range, "{value}");
         }

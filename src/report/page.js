@@ -28,8 +28,9 @@
 
   // Colours come from the same scales as the pictures.
   const position = (map, value) => (map.kind === "strength" ? value : 0.5 + value / (2 * map.range));
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colorAt = (map, at) => {
-    const scale = data[map.kind];
+    const scale = (dark.matches ? data.dark : data.light)[map.kind];
     return scale[Math.round(Math.min(1, Math.max(0, at)) * (scale.length - 1))];
   };
   const inkOn = (hex) => {
@@ -110,12 +111,13 @@
         draw("text", { transform: `translate(${middle + 4} ${labels - 7}) rotate(-90)`, "data-column": at, ...quiet }, name),
       );
     });
+    svg.append(draw("rect", { x: labels, y: labels, width: size * side, height: size * side, class: "grid" }));
     rank.forEach((i, row) => rank.forEach((j, column) => {
-      if (i === j) return;
       const value = map.values[i * size + j];
       const [x, y] = [labels + column * side, labels + row * side];
       const gap = side > 10 ? 1 : 0;
       const box = { x, y, width: side - gap, height: side - gap };
+      if (i === j) return svg.append(draw("rect", { ...box, class: "cell blank" }));
       const known = value !== null;
       const fill = known ? colorAt(map, position(map, value)) : "";
       svg.append(draw("rect", { ...box, class: known ? "cell" : "cell none", ...(known && { fill }), ...(known && !map.supported && { opacity: 0.4 }) }));
@@ -224,6 +226,7 @@
       point(within(row + step[0]), within(column + step[1]));
     });
     window.addEventListener("scroll", () => point(null), { passive: true });
+    dark.addEventListener("change", render);
     byId("sorted").addEventListener("change", (event) => { state.sorted = event.target.checked; render(); });
   }
 

@@ -73,6 +73,8 @@ struct Layout {
     map: Area,
     /// Every how many-th name is written.
     stride: usize,
+    /// What the colours span ([`MapView::range`]).
+    range: f64,
     notes: Vec<String>,
 }
 
@@ -105,6 +107,7 @@ impl Layout {
             cell,
             map: area,
             stride: (Font::Text.height() as usize).div_ceil(cell as usize),
+            range: map.range(),
             notes,
         }
     }
@@ -123,12 +126,11 @@ impl Layout {
 
 /// What a reader has to know, a line each.
 fn notes(map: &MapView) -> Vec<String> {
+    let share = "Share of images in which the row's concept scores above the column's";
     let meaning = match (map.kind, map.sides.as_slice()) {
-        (MapKind::Strength, _) => "Share of images in which the row's concept scores above the column's.".to_owned(),
-        (MapKind::Differential, [first, second]) => {
-            format!("That share in {} less that in {}.", first.name, second.name)
-        }
-        (MapKind::Differential, _) => "Difference of two such shares.".to_owned(),
+        (MapKind::Strength, _) => format!("{share}."),
+        (MapKind::Differential, [first, second]) => format!("{share}: in {} less in {}.", first.name, second.name),
+        (MapKind::Differential, _) => format!("{share}: difference of two sets."),
     };
     let flags = map.flags.as_ref().map(|flags| format!("Dots: {}.", flags.meaning));
     let gaps = (0..map.size() * map.size()).any(|at| at % (map.size() + 1) != 0 && !map.values[at].is_finite());
@@ -142,13 +144,14 @@ fn notes(map: &MapView) -> Vec<String> {
 
 /// Writes the concepts' names along both axes.
 fn names(canvas: &mut Canvas, map: &MapView, layout: &Layout) {
-    let inset = layout.cell.saturating_sub(Font::Text.height()) / 2;
     for (at, name) in map.concepts.iter().enumerate().step_by(layout.stride) {
         let name = shortened(name, NAME);
-        let along = at as u32 * layout.cell + inset;
         let left = layout.map.x - GAP - Font::Text.width(&name);
-        canvas.text((left, layout.map.y + along), Font::Text, &name, INK);
-        canvas.text_upwards((layout.map.x + along, layout.map.y - GAP), Font::Text, &name, INK);
+        // Both axes begin far enough inside the canvas that half a line before their first cell is still on it.
+        let middle = at as u32 * layout.cell + layout.cell / 2;
+        let along = |start: u32| start + middle - Font::Text.height() / 2;
+        canvas.text((left, along(layout.map.y)), Font::Text, &name, INK);
+        canvas.text_upwards((along(layout.map.x), layout.map.y - GAP), Font::Text, &name, INK);
     }
 }
 
@@ -164,28 +167,19 @@ fn cell(canvas: &mut Canvas, map: &MapView, layout: &Layout, (row, column): (usi
         canvas.hatch(area, HATCH);
         return;
     };
-    let color = color_of(map.kind, value, map.range());
+    let color = color_of(map.kind, value, layout.range);
     let ink = ink_on(color);
     canvas.fill(area, color);
     if !map.supported {
         canvas.hatch(area, ink);
     } else if layout.cell >= 36 {
-        let number = percent(map.kind, value);
+        let number = map.kind.percent(value);
         let x = area.x + (area.width.saturating_sub(Font::Text.width(&number))) / 2;
         canvas.text((x, area.y + (area.height - Font::Text.height()) / 2), Font::Text, &number, ink);
     }
     if map.flags.as_ref().is_some_and(|flags| flags.cells[row * map.size() + column]) {
         let dot = (layout.cell / 7).max(2);
         canvas.fill(Area { x: area.x + area.width - 2 * dot + 1, y: area.y + dot - 1, width: dot, height: dot }, ink);
-    }
-}
-
-/// A value in whole percent, with its sign if it is a difference.
-fn percent(kind: MapKind, value: f64) -> String {
-    let rounded = (100.0 * value).round() as i64;
-    match kind {
-        MapKind::Differential if rounded != 0 => format!("{rounded:+}"),
-        _ => rounded.to_string(),
     }
 }
 
@@ -200,8 +194,8 @@ fn color_bar(canvas: &mut Canvas, map: &MapView, layout: &Layout) {
     let ticks: &[f64] = if height > 5 * Font::Text.height() { &[0.0, 0.25, 0.5, 0.75, 1.0] } else { &[0.0, 1.0] };
     for &position in ticks {
         let value = match map.kind {
-            MapKind::Strength => position * map.range(),
-            MapKind::Differential => (2.0 * position - 1.0) * map.range(),
+            MapKind::Strength => position * layout.range,
+            MapKind::Differential => (2.0 * position - 1.0) * layout.range,
         };
         let y = top + (f64::from(height - 1) * (1.0 - position)).round() as u32;
         let label = match map.kind {
@@ -265,8 +259,12 @@ mod tests {
         let names: Vec<String> = (0..30).map(|at| format!("concept {at}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut map = example(MapKind::Strength, &names);
-        map.flags = Some(Flags { meaning: "at the threshold".into(), cells: (0..900).map(|at| at == 31 * 2 + 1).collect() });
-        let plain = |row, column| pixels(&map, row, column).iter().all(|&pixel| pixel == ground(&map, row, column));
+        map.flags =
+            Some(Flags { meaning: "at the threshold".into(), cells: (0..900).map(|at| at == 31 * 2 + 1).collect() });
+        let plain = |row, column| {
+            let pixels = pixels(&map, row, column);
+            pixels.iter().all(|&pixel| pixel == pixels[0])
+        };
         assert!(!plain(2, 3));
         assert!(plain(3, 2) && plain(2, 4));
     }

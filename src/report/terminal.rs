@@ -36,6 +36,7 @@ pub fn render(map: &MapView, style: Style) -> String {
     let margin = CODE + 1 + name_width + MEAN + GAP;
     let narrow = cell_width(map);
     let width = if margin + map.size() * (narrow + 1) <= style.width { narrow + 1 } else { narrow };
+    let grid = Grid { map, width, range: map.range(), color: style.color && map.supported };
     let per_block = (style.width.saturating_sub(margin) / width).max(1);
     let mut text = heading(map);
     let columns: Vec<usize> = (0..map.size()).collect();
@@ -43,11 +44,11 @@ pub fn render(map: &MapView, style: Style) -> String {
         text.push('\n');
         let heads = block.iter().map(|&column| format!("{:>w$} ", codes[column], w = width - 1));
         push_line(&mut text, &format!("{:>w$}{:GAP$}{}", "mean", "", heads.collect::<String>(), w = margin - GAP));
-        for row in 0..map.size() {
-            let mean = map.row_mean(row).map_or_else(String::new, |mean| percent(map.kind, mean));
+        for (row, code) in codes.iter().enumerate() {
+            let mean = map.row_mean(row).map_or_else(String::new, |mean| map.kind.percent(mean));
             let name = padded(&map.concepts[row], name_width);
-            let cells: String = block.iter().map(|&column| cell(map, (row, column), width, style.color)).collect();
-            push_line(&mut text, &format!("{} {name}{mean:>MEAN$}{:GAP$}{cells}", padded(&codes[row], CODE), ""));
+            let cells: String = block.iter().map(|&column| grid.cell(row, column)).collect();
+            push_line(&mut text, &format!("{} {name}{mean:>MEAN$}{:GAP$}{cells}", padded(code, CODE), ""));
         }
     }
     text
@@ -76,8 +77,7 @@ fn heading(map: &MapView) -> String {
 
 /// Columns that a cell takes: its number and a mark, which also parts it from the next.
 fn cell_width(map: &MapView) -> usize {
-    let longest =
-        map.values.iter().filter(|value| value.is_finite()).map(|&value| percent(map.kind, value).len()).max();
+    let longest = map.values.iter().filter(|value| value.is_finite()).map(|&value| map.kind.percent(value).len()).max();
     longest.unwrap_or(0).max(CODE) + 1
 }
 
@@ -87,18 +87,31 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn cell(map: &MapView, (row, column): (usize, usize), width: usize, color: bool) -> String {
-    let flag = map.flags.as_ref().is_some_and(|flags| flags.cells[row * map.size() + column]);
-    let mark = if flag { '*' } else { ' ' };
-    let digits = width - 1;
-    match map.value(row, column) {
-        _ if row == column => " ".repeat(width),
-        None => format!("{:>digits$} ", "·"),
-        Some(value) => {
-            let number = format!("{:>digits$}{mark}", percent(map.kind, value));
-            match color && map.supported {
-                true => painted(&number, color_of(map.kind, value, map.range())),
-                false => number,
+/// What all cells share.
+struct Grid<'a> {
+    map: &'a MapView,
+    /// Columns of the terminal that a cell takes.
+    width: usize,
+    /// What the colours span.
+    range: f64,
+    color: bool,
+}
+
+impl Grid<'_> {
+    fn cell(&self, row: usize, column: usize) -> String {
+        let map = self.map;
+        let flag = map.flags.as_ref().is_some_and(|flags| flags.cells[row * map.size() + column]);
+        let mark = if flag { '*' } else { ' ' };
+        let digits = self.width - 1;
+        match map.value(row, column) {
+            _ if row == column => " ".repeat(self.width),
+            None => format!("{:>digits$} ", "·"),
+            Some(value) => {
+                let number = format!("{:>digits$}{mark}", map.kind.percent(value));
+                match self.color {
+                    true => painted(&number, color_of(map.kind, value, self.range)),
+                    false => number,
+                }
             }
         }
     }
@@ -109,15 +122,6 @@ fn painted(text: &str, background: Rgb) -> String {
     let [r, g, b] = background;
     let [ink, ..] = ink_on(background);
     format!("\x1b[48;2;{r};{g};{b};38;2;{ink};{ink};{ink}m{text}\x1b[0m")
-}
-
-/// A share in whole percent, with its sign if it is a difference.
-fn percent(kind: MapKind, value: f64) -> String {
-    let rounded = (100.0 * value).round() as i64;
-    match kind {
-        MapKind::Differential if rounded != 0 => format!("{rounded:+}"),
-        _ => rounded.to_string(),
-    }
 }
 
 /// `text` cut or padded to `width` columns of the terminal.
@@ -232,7 +236,7 @@ mod tests {
         let header = text.lines().nth(3).unwrap();
         for (row, line) in text.lines().skip(4).enumerate() {
             assert!(line.width() <= header.width() + 1, "{text}");
-            let value = percent(map.kind, map.value(row, usize::from(row == 0)).unwrap());
+            let value = map.kind.percent(map.value(row, usize::from(row == 0)).unwrap());
             assert!(line.contains(&value), "{value} in {line}");
         }
     }
