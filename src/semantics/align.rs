@@ -90,7 +90,7 @@ impl Aligner {
             record: &|plan, pixels| {
                 let features = classifier.record(plan, pixels[0]).features;
                 plan.output("features", features);
-                let embeddings = clip.vision().record(plan, pixels[1]);
+                let embeddings = clip.record_image(plan, pixels[1]);
                 plan.output("clip", embeddings);
             },
             thumbnails: false,

@@ -270,7 +270,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn record_clip(&self, plan: &mut Plan, pixels: Var) {
-        let embedding = self.clip.vision().record(plan, pixels);
+        let embedding = self.clip.record_image(plan, pixels);
         plan.output("clip", embedding);
         self.record_scores(plan, embedding, ["clip_scores", "clip_class_scores"]);
     }

@@ -256,7 +256,7 @@ impl Filter {
                 stage: "CLIP's opinion",
                 preprocess: &[clip.preprocess()],
                 record: &|plan, pixels| {
-                    let embedding = clip.vision().record(plan, pixels[0]);
+                    let embedding = clip.record_image(plan, pixels[0]);
                     let scores = plan.cosine_scores(embedding, &directions);
                     plan.output("class_scores", scores);
                 },
