@@ -8,7 +8,7 @@ use super::data::CoverageCurve;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 /// The most points of a curve that are drawn: more than the picture has pixels is waste.

@@ -225,7 +225,11 @@
       const [row, column] = state.cell ?? [0, step[1] || step[0] ? 0 : 1];
       point(within(row + step[0]), within(column + step[1]));
     });
-    window.addEventListener("scroll", () => point(null), { passive: true });
+    // A cell chosen by key stays chosen while the page moves; one under the pointer has moved away.
+    window.addEventListener("scroll", () => {
+      if (document.activeElement === holder && state.cell) point(...state.cell);
+      else point(null);
+    }, { passive: true });
     dark.addEventListener("change", render);
     byId("sorted").addEventListener("change", (event) => { state.sorted = event.target.checked; render(); });
   }
