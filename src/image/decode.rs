@@ -7,6 +7,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::Rgb8;
+use super::jpeg;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How files are decoded.
@@ -38,18 +39,25 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded> {
     decode_bytes(&bytes, &path.display().to_string(), options)
 }
 
-/// Decodes the contents of a file, which errors call `name`. The format is told by the contents alone.
+/// Decodes the contents of a file, which errors call `name`. The format (PNG, JPEG, WebP, BMP, GIF or TIFF) is told by the
+/// contents alone; of an animation the first frame is taken.
+///
+/// Pixels equal Pillow's where the format fixes them. JPEG and lossy WebP may differ by a few levels, because decoders
+/// round the inverse DCT and interpolate colour in their own ways, and CMYK in TIFF by one. TIFF with a palette or in
+/// floating point isn't supported.
 ///
 /// # Errors
 /// [`ErrorKind::Image`] if it isn't a picture that can be decoded.
 pub fn decode_bytes(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result<Decoded> {
-    let failed =
-        |e: image::ImageError| Error::new(ErrorKind::Image, format!("{name}: not a picture that decodes")).caused_by(e);
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed(e.into()))?;
+    let failed = || Error::new(ErrorKind::Image, format!("{name}: not a picture that decodes"));
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| failed().caused_by(e))?;
     let format = reader.format();
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let orientation = decoder.orientation().map_err(failed)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    if format == Some(ImageFormat::Jpeg) && !jpeg::is_complete(bytes) {
+        return Err(failed().caused_by("the file is truncated"));
+    }
+    let mut decoder = reader.into_decoder().map_err(|e| failed().caused_by(e))?;
+    let orientation = decoder.orientation().map_err(|e| failed().caused_by(e))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| failed().caused_by(e))?;
     let followed = options.exif || format == Some(ImageFormat::Tiff);
     if followed {
         picture.apply_orientation(orientation);
@@ -68,8 +76,8 @@ pub fn decode_bytes(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result
     Ok(Decoded { image, orientation_ignored: !followed && orientation != Orientation::NoTransforms, deep })
 }
 
-/// Pillow's `convert("RGB")`: grey is repeated, alpha is dropped, 16-bit colour keeps its high byte, 16-bit grey and
-/// floating point are clipped to 0..=255.
+/// Pillow's `convert("RGB")`: grey is repeated, alpha is dropped, 16-bit colour keeps its high byte, 16-bit grey is
+/// clipped at 255.
 fn to_rgb8(picture: DynamicImage) -> Rgb8 {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let data = match picture {
@@ -81,11 +89,7 @@ fn to_rgb8(picture: DynamicImage) -> Rgb8 {
         DynamicImage::ImageLumaA16(pixels) => pixels.pixels().flat_map(|pixel| [high_byte(pixel.0[0]); 3]).collect(),
         DynamicImage::ImageRgb16(pixels) => pixels.iter().map(|&value| high_byte(value)).collect(),
         DynamicImage::ImageRgba16(pixels) => pixels.pixels().flat_map(|pixel| first3(pixel.0).map(high_byte)).collect(),
-        // A cast from f32 truncates and saturates, as Pillow's does.
-        DynamicImage::ImageRgb32F(pixels) => pixels.iter().map(|&value| value as u8).collect(),
-        DynamicImage::ImageRgba32F(pixels) => {
-            pixels.pixels().flat_map(|pixel| first3(pixel.0).map(|v| v as u8)).collect()
-        }
+        // Floating point in three channels, which Pillow doesn't open.
         other => other.into_rgb8().into_raw(),
     };
     Rgb8 { width, height, data }

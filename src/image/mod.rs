@@ -7,6 +7,7 @@
 
 mod config;
 mod decode;
+mod jpeg;
 mod preprocess;
 mod resize;
 
