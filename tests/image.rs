@@ -234,3 +234,13 @@ fn files_that_are_no_pictures_are_errors_that_name_them() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("none.png"), "{error}");
 }
+
+#[test]
+fn a_size_that_no_memory_holds_is_an_error() {
+    // A BMP header of 65,535 × 65,535 pixels with nothing behind it.
+    let mut header = std::fs::read(goldens("pictures/rgb.bmp")).unwrap();
+    header[18..26].copy_from_slice(&[0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0]);
+    let error = decode_bytes(&header, "huge.bmp", &DecodeOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Image);
+    assert!(error.to_string().contains("huge.bmp") && error.to_string().contains("limit"), "{error}");
+}

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::Rgb8;
 use super::jpeg;
@@ -44,7 +44,7 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded> {
 ///
 /// Pixels equal Pillow's where the format fixes them. JPEG and lossy WebP may differ by a few levels, because decoders
 /// round the inverse DCT and interpolate colour in their own ways, and CMYK in TIFF by one. TIFF with a palette or in
-/// floating point isn't supported.
+/// floating point isn't supported, nor are pictures that take more than 512 MiB.
 ///
 /// # Errors
 /// [`ErrorKind::Image`] if it isn't a picture that can be decoded.
@@ -57,6 +57,8 @@ pub fn decode_bytes(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result
     }
     let mut decoder = reader.into_decoder().map_err(|e| failed().caused_by(e))?;
     let orientation = decoder.orientation().map_err(|e| failed().caused_by(e))?;
+    // A file of a few bytes may claim a size that no memory holds.
+    Limits::default().reserve(decoder.total_bytes()).map_err(|e| failed().caused_by(e))?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| failed().caused_by(e))?;
     let followed = options.exif || format == Some(ImageFormat::Tiff);
     if followed {

@@ -283,3 +283,44 @@ fn nearest_sources(source: usize, target: usize, first: usize, count: usize) -> 
     let positions = std::iter::successors(Some(scale * 0.5), |position| Some(position + scale));
     positions.skip(first).take(count).map(|position| (position as usize).min(source - 1)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filters() -> impl Strategy<Value = Filter> {
+        use Filter::*;
+        prop::sample::select(vec![Nearest, Box, Bilinear, Hamming, Bicubic, Lanczos])
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_is_a_part_of_the_whole(
+            from in (1..40usize, 1..90usize),
+            to in (1..40usize, 1..40usize),
+            corners in prop::array::uniform4(0..1000usize),
+            filter in filters(),
+            seed in any::<u8>(),
+        ) {
+            let data = (0..from.0 * from.1 * 3).map(|i| ((i * i) >> 3) as u8 ^ seed.wrapping_mul(i as u8)).collect();
+            let image = Rgb8 { width: from.0, height: from.1, data };
+            let (left, top) = (corners[0] % to.0, corners[1] % to.1);
+            let window = Window { left, top, width: 1 + corners[2] % (to.0 - left), height: 1 + corners[3] % (to.1 - top) };
+            let part = resize_window(&image, to.0, to.1, window, filter);
+            let whole = resize(&image, to.0, to.1, filter);
+            let rows = whole.data.chunks_exact(to.0 * 3).skip(top).take(window.height);
+            let cut: Vec<u8> = rows.flat_map(|row| &row[left * 3..(left + window.width) * 3]).copied().collect();
+            prop_assert_eq!(part.data, cut);
+        }
+
+        #[test]
+        fn one_colour_stays_that_colour(
+            from in (1..50usize, 1..50usize), to in (1..50usize, 1..50usize), filter in filters(), colour in any::<[u8; 3]>(),
+        ) {
+            let image = Rgb8 { width: from.0, height: from.1, data: colour.repeat(from.0 * from.1) };
+            prop_assert_eq!(resize(&image, to.0, to.1, filter).data, colour.repeat(to.0 * to.1));
+        }
+    }
+}
