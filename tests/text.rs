@@ -83,6 +83,9 @@ fn the_padding_token_is_the_one_that_the_files_name() {
     );
 }
 
+/// The files there, the name and content of the file that's written over them, and what the error must be and say.
+type BadFiles<'a> = (&'a [&'a str], &'a str, &'a str, ErrorKind, &'a [&'a str]);
+
 #[test]
 fn files_that_are_missing_or_malformed_are_named() {
     let vocab = fs::read_to_string(goldens("tokenizer/pair/vocab.json")).unwrap();
@@ -92,8 +95,7 @@ fn files_that_are_missing_or_malformed_are_named() {
     let mut no_processor: Value = serde_json::from_str(&whole).unwrap();
     no_processor["post_processor"] = Value::Null;
     let no_processor = no_processor.to_string();
-    // The files there, the file that's written over them, and what the error must say.
-    let cases: [(&[&str], &str, &str, ErrorKind, &[&str]); 9] = [
+    let cases: [BadFiles; 9] = [
         (&[], "readme.md", "", ErrorKind::Config, &["tokenizer.json", "vocab.json", "merges.txt"]),
         (&pair[..1], "readme.md", "", ErrorKind::Config, &["no merges.txt"]),
         (&pair[1..], "readme.md", "", ErrorKind::Config, &["no vocab.json"]),
