@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::Rgb8;
 use super::jpeg;
@@ -42,7 +42,7 @@ pub fn decode_file(path: &Path, options: &DecodeOptions) -> Result<Decoded> {
 /// Decodes the contents of a file, which errors call `name`. The format (PNG, JPEG, WebP, BMP, GIF or TIFF) is told by the
 /// contents alone; of an animation the first frame is taken.
 ///
-/// Pixels equal Pillow's where the format fixes them. JPEG and lossy WebP may differ by a few levels, because decoders
+/// Pixels equal Pillow's, those of JPEG included. Lossy WebP and CMYK in JPEG may differ by a few levels, because decoders
 /// round the inverse DCT and interpolate colour in their own ways, and CMYK in TIFF by one. TIFF with a palette or in
 /// floating point isn't supported, nor are pictures that take more than 512 MiB.
 ///
@@ -59,7 +59,14 @@ pub fn decode_bytes(bytes: &[u8], name: &str, options: &DecodeOptions) -> Result
     let orientation = decoder.orientation().map_err(|e| failed().caused_by(e))?;
     // A file of a few bytes may claim a size that no memory holds.
     Limits::default().reserve(decoder.total_bytes()).map_err(|e| failed().caused_by(e))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| failed().caused_by(e))?;
+    let jpeg = if format == Some(ImageFormat::Jpeg) { jpeg::decode(bytes) } else { Ok(None) };
+    let mut picture = match jpeg.map_err(|e| failed().caused_by(e))? {
+        Some(Rgb8 { width, height, data }) => {
+            let pixels = RgbImage::from_raw(width as u32, height as u32, data);
+            DynamicImage::ImageRgb8(pixels.ok_or_else(|| failed().caused_by("its data is cut short"))?)
+        }
+        None => DynamicImage::from_decoder(decoder).map_err(|e| failed().caused_by(e))?,
+    };
     let followed = options.exif || format == Some(ImageFormat::Tiff);
     if followed {
         picture.apply_orientation(orientation);

@@ -1,4 +1,34 @@
-//! What the `image` crate leaves open about JPEG files: whether they're complete.
+//! JPEG files, decoded as libjpeg-turbo does it.
+//!
+//! Decoders may differ by a level in the inverse DCT and by more where they interpolate colour. Pillow, torchvision and so
+//! the models' own training use libjpeg-turbo, and MozJPEG's decoder is the same code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mozjpeg::{ColorSpace, Decompress};
+
+use super::Rgb8;
+
+/// The pixels of the grey or colour JPEG file `bytes`, bit for bit those of libjpeg-turbo, or why there are none. A file of
+/// four inks has none: libjpeg doesn't convert those to RGB.
+pub(super) fn decode(bytes: &[u8]) -> Result<Option<Rgb8>, String> {
+    let decode = || -> std::io::Result<Option<Rgb8>> {
+        let file = Decompress::new_mem(bytes)?;
+        if matches!(file.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
+            return Ok(None);
+        }
+        let mut started = file.rgb()?;
+        let (width, height) = (started.width(), started.height());
+        let data = started.read_scanlines()?;
+        started.finish()?;
+        Ok(Some(Rgb8 { width, height, data }))
+    };
+    // The library reports fatal errors by unwinding; nothing outlives the closure that could be left half-changed.
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(cause) => Err(cause.downcast_ref::<String>().map_or("its data is malformed", String::as_str).to_owned()),
+    }
+}
 
 /// Whether the scans of the JPEG file `bytes` are followed by an end marker. Without one Pillow calls the file truncated;
 /// the decoder used here fills up with grey.
