@@ -1,19 +1,9 @@
 //! What the HTML report shows, as plain data.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::map::MapView;
-
-/// A figure with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The figure.
-    pub value: f64,
-    /// The lower end of its interval; NaN if none was computed.
-    pub low: f64,
-    /// The upper end of its interval; NaN if none was computed.
-    pub high: f64,
-}
+pub use crate::semantics::statistics::Estimate;
 
 /// Everything the report shows.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -12,11 +12,15 @@
 //! assert!(text.contains("wings"));
 //! ```
 
+mod assemble;
 mod canvas;
 mod chart;
 mod colors;
 mod data;
+mod evaluation;
 mod explorer;
+mod export;
+mod from_counts;
 mod html;
 #[cfg(test)]
 mod html_tests;
@@ -26,14 +30,18 @@ mod png;
 mod summary;
 mod table;
 pub mod terminal;
+mod view;
 
+pub use assemble::of_bundle;
 pub use data::{
     ConceptChange, CoverageCurve, DefectKind, Estimate, Evaluation, Example, Fact, Localization, MethodScores,
     PairChange, ReportData, ReportMap, Responsible, TwoByTwo, Verdicts,
 };
+pub use export::export;
 pub use html::{html, write_html};
 pub use map::{Flags, Intervals, MapKind, MapView, Side};
 pub use npy::{Element, write_npy};
 pub use png::write_png;
 pub use summary::sentences;
 pub use table::{write_csv, write_json, write_map};
+pub use view::{MapRequest, view};

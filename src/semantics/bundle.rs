@@ -316,6 +316,13 @@ impl Bundle {
         std::fs::read(&path).map_err(|e| Error::io(&path, e))
     }
 
+    /// The name of the bundle's folder, or, where it has none (`.`), of that of its images.
+    pub(crate) fn name(&self) -> String {
+        let folder = self.thumbnails.parent().and_then(Path::file_name);
+        let name = folder.or_else(|| self.manifest.images.file_name()).unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// The content hashes of all images that went into the bundle, the aligner's included.
     pub fn image_hashes(&self) -> HashSet<ContentHash> {
         let own = self.samples.hashes.iter().copied();

@@ -182,6 +182,22 @@ impl Bundle {
         }
     }
 
+    /// The loss maps of several classes: all images of the class in clip space less the same in classifier space, both
+    /// centred. None of a class without images; whether one has [support](Self::supported) is for the caller to ask.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn losses(&self, device: &Device, classes: &[usize]) -> Result<Vec<Option<Differential>>> {
+        let sets = self.sets()?;
+        let of_class: Vec<Vec<u32>> = classes.iter().map(|&class| sets.ground_truth(class)).collect();
+        losses(device, &self.centered_scores()?, &of_class)
+    }
+
+    /// Centred scores in clip space and in classifier space.
+    fn centered_scores(&self) -> Result<[Tensor; 2]> {
+        Ok([self.scores(Space::Clip, ScoreMode::Centered)?, self.scores(Space::Classifier, ScoreMode::Centered)?])
+    }
+
     /// Each class's differential and loss map with the responsible concepts.
     ///
     /// # Errors
@@ -191,16 +207,12 @@ impl Bundle {
         let names = &self.manifest.concepts;
         let (sets, order, bootstrap) = (self.sets()?, self.order(), Bootstrap::default());
         let wins = Wins::of_scores(&self.samples.scores);
-        let centered = [Space::Clip, Space::Classifier].map(|space| self.scores(space, ScoreMode::Centered));
-        let [clip, classifier] = centered;
-        let (clip, classifier) = (clip?, classifier?);
-        let centered_wins = [Wins::of_scores(&clip), Wins::of_scores(&classifier)];
+        let in_spaces = self.centered_scores()?;
+        let centered_wins = [Wins::of_scores(&in_spaces[0]), Wins::of_scores(&in_spaces[1])];
         let of_class: Vec<Vec<u32>> = (0..classes).map(|class| sets.ground_truth(class)).collect();
-        let in_clip = count_maps(device, &clip, &of_class)?;
-        let in_classifier = count_maps(device, &classifier, &of_class)?;
-        let joint = count_joint(device, &clip, &classifier, &of_class)?;
+        let losses = losses(device, &in_spaces, &of_class)?;
         let mut findings = Vec::with_capacity(classes);
-        for (class, joint) in joint.into_iter().enumerate() {
+        for (class, loss) in losses.into_iter().enumerate() {
             step(observer, "responsible concepts", class, classes)?;
             let mut found = ClassFindings::default();
             let pair = [&self.counts.correct[class], &self.counts.missed[class]].map(|counts| self.supported(counts));
@@ -210,8 +222,7 @@ impl Bundle {
                 found.responsible = Some(Responsible::of_sets(&map, names, &wins, rows, &order, bootstrap)?);
                 found.differential = Some(map);
             }
-            if let Some(first) = self.supported(&in_clip[class]) {
-                let map = Differential::paired(first, &in_classifier[class], joint)?;
+            if let Some(map) = loss.filter(|map| self.supported(map.first()).is_some()) {
                 let wins = [&centered_wins[0], &centered_wins[1]];
                 let responsible = Responsible::paired(&map, names, wins, &of_class[class], &order, bootstrap)?;
                 found.lost_by_encoder = Some(responsible);
@@ -276,4 +287,17 @@ impl Bundle {
         };
         localize(&evidence, *options)
     }
+}
+
+/// The differences between the maps of the same rows in two spaces; none of no rows.
+fn losses(device: &Device, [first, second]: &[Tensor; 2], groups: &[Vec<u32>]) -> Result<Vec<Option<Differential>>> {
+    let firsts = count_maps(device, first, groups)?;
+    let seconds = count_maps(device, second, groups)?;
+    let joint = count_joint(device, first, second, groups)?;
+    let maps = firsts.iter().zip(&seconds).zip(joint);
+    let difference = |((first, second), both): ((&Counts, &Counts), _)| match first.n() {
+        0 => Ok(None),
+        _ => Differential::paired(first, second, both).map(Some),
+    };
+    maps.map(difference).collect()
 }

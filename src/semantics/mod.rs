@@ -33,6 +33,8 @@ mod scores;
 mod sets;
 pub mod statistics;
 mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use align::{AlignOptions, Aligner, AlignerFigures};
 pub use baselines::{Baseline, clip_disagreement};

@@ -1,5 +1,7 @@
 //! The tables that fault localisation reports: verdicts, bounds, the agreement of the oracles.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 
 use super::responsible::Change;
@@ -15,6 +17,16 @@ pub enum Fault {
     Encoder,
     /// The oracle can't tell.
     Undetermined,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Head => "head",
+            Self::Encoder => "encoder",
+            Self::Undetermined => "undetermined",
+        })
+    }
 }
 
 /// How often two oracles agree among the images on which both decide.

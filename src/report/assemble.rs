@@ -1,0 +1,305 @@
+//! What the report shows, gathered from a bundle.
+
+use std::path::Path;
+
+use super::data::{
+    ConceptChange, Estimate, Example, Fact, Localization, PairChange, ReportData, ReportMap, Responsible, TwoByTwo,
+    Verdicts,
+};
+use super::evaluation;
+use super::map::MapView;
+use super::summary::{percent, thousands};
+use super::view::loss_view;
+use crate::error::Result;
+use crate::gpu::Device;
+use crate::progress::{Observer, step};
+use crate::semantics::{
+    self, AlignerFigures, Bundle, Change, ClassFindings, Counts, Differential, Fault, HeatmapRule, LocalizeOptions,
+    ModelIdentity, OracleTable, Samples, TIE_TOLERANCE, Tally,
+};
+
+/// How many example images the report shows at most.
+const EXAMPLES: usize = 60;
+/// How many of an example's concepts are named.
+const TOP_CONCEPTS: usize = 4;
+/// Cells near a tie are worth a notice from this share on.
+const MANY_NEAR_TIES: f64 = 1e-3;
+/// Skipped images that are named one by one.
+const NAMED_SKIPS: usize = 5;
+
+/// Gathers the report of `bundle`: its maps and their statistics, the localisation by default options, examples, and the
+/// filter's evaluation where one is given.
+///
+/// # Errors
+/// Those of the device and the observer; [`ErrorKind::Io`](crate::ErrorKind::Io) if a thumbnail is missing.
+pub fn of_bundle(
+    bundle: &Bundle,
+    device: &Device,
+    evaluation: Option<&semantics::Evaluation>,
+    observer: &dyn Observer,
+) -> Result<ReportData> {
+    let manifest = bundle.manifest();
+    let classes = manifest.classes.len();
+    let findings = bundle.findings(device, observer)?;
+    step(observer, "localisation", 0, 1)?;
+    let localization = bundle.localize_with(device, &LocalizeOptions::default(), &findings)?;
+    step(observer, "localisation", 1, 1)?;
+    let confusion = bundle.sets()?.confusion_matrix();
+    let right: u64 = (0..classes).map(|class| confusion[class][class]).sum();
+    let images = bundle.samples().labels.len() as u64;
+    let recall = |class: usize| Estimate::of_share(confusion[class][class], confusion[class].iter().sum());
+    let unknown = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+    Ok(ReportData {
+        title: bundle.name(),
+        facts: facts(bundle),
+        notices: notices(bundle),
+        classes: manifest.classes.clone(),
+        concepts: manifest.concepts.clone(),
+        accuracy: Estimate::of_share(right, images).unwrap_or(unknown),
+        recall: (0..classes).map(recall).collect(),
+        confusion,
+        min_support: manifest.minimum_support,
+        maps: maps(bundle, device, &findings)?,
+        responsible: findings.iter().enumerate().flat_map(|(class, found)| responsible(class, found)).collect(),
+        examples: examples(bundle, &localization)?,
+        localization: Some(faults(&localization, manifest.aligner.as_ref())),
+        evaluation: evaluation.map(evaluation::page),
+    })
+}
+
+/// Each class's maps in the order in which the page offers them.
+fn maps(bundle: &Bundle, device: &Device, findings: &[ClassFindings]) -> Result<Vec<ReportMap>> {
+    let manifest = bundle.manifest();
+    let (concepts, minimum) = (&manifest.concepts, manifest.minimum_support);
+    let counts = bundle.counts();
+    let mut maps = Vec::new();
+    for (class, found) in findings.iter().enumerate() {
+        let mut add = |set: &str, view| maps.push(ReportMap { class, set: set.to_owned(), view });
+        let title = |set: &str| format!("{} · {set}", manifest.classes[class]);
+        let strength = |set: &str, of: &[Counts]| MapView::of_counts(title(set), set, concepts, &of[class], minimum);
+        let difference = |set: &str, other: (&str, &Counts), known: Option<&Differential>| {
+            let sets = [("correct", &counts.correct[class]), other];
+            MapView::of_difference(title(set), sets, concepts, known, minimum)
+        };
+        let of_sets = |other: &Counts| {
+            let correct = &counts.correct[class];
+            (correct.n() > 0 && other.n() > 0).then(|| Differential::of_sets(correct, other)).transpose()
+        };
+        let (missed, false_alarm) = (&counts.missed[class], &counts.false_alarm[class]);
+        let differential = match &found.differential {
+            Some(map) => Some(map.clone()),
+            None => of_sets(missed)?,
+        };
+        add("differential", difference("differential", ("missed", missed), differential.as_ref()));
+        let intruders = of_sets(false_alarm)?;
+        let set = "false-alarm-differential";
+        add(set, difference(set, ("false-alarm", false_alarm), intruders.as_ref()));
+        let loss = match &found.loss {
+            Some(map) => Some(map.clone()),
+            None => bundle.losses(device, &[class])?.into_iter().flatten().next(),
+        };
+        add("loss", loss_view(bundle, class, loss.as_ref())?);
+        add("correct", strength("correct", &counts.correct));
+        add("missed", strength("missed", &counts.missed));
+        add("false-alarm", strength("false-alarm", &counts.false_alarm));
+        if !counts.adversarial.is_empty() {
+            add("adversarial", strength("adversarial", &counts.adversarial));
+        }
+    }
+    Ok(maps)
+}
+
+/// A class's responsible concepts from both of its difference maps.
+fn responsible(class: usize, found: &ClassFindings) -> [Responsible; 2] {
+    let change = |change: &Change| ConceptChange {
+        concept: change.concept.clone(),
+        change: Estimate { value: change.change, low: change.low, high: change.high },
+    };
+    let pair = |pair: &semantics::PairChange| PairChange {
+        stronger: pair.stronger.clone(),
+        weaker: pair.weaker.clone(),
+        change: Estimate { value: pair.change, low: pair.low, high: pair.high },
+        significant: pair.flagged,
+    };
+    [("differential", &found.responsible), ("loss", &found.lost_by_encoder)].map(|(origin, found)| {
+        let lists = found.clone().unwrap_or_default();
+        Responsible {
+            class,
+            origin: origin.to_owned(),
+            supported: found.is_some(),
+            lost: lists.lost.iter().map(change).collect(),
+            intruding: lists.intruding.iter().map(change).collect(),
+            pairs: lists.pairs.iter().map(pair).collect(),
+        }
+    })
+}
+
+fn faults(found: &semantics::Localization, aligner: Option<&AlignerFigures>) -> Localization {
+    let verdicts =
+        |tally: &Tally| Verdicts { head: tally.head, encoder: tally.encoder, undetermined: tally.undetermined };
+    let table = |table: &OracleTable| TwoByTwo {
+        both: table.both,
+        oracle_only: table.oracle_only,
+        clip_only: table.clip_only,
+        neither: table.neither,
+    };
+    Localization {
+        rule: rule(&found.options),
+        totals: verdicts(&found.totals),
+        classes: found.classes.iter().map(|class| verdicts(&class.tally)).collect(),
+        agreement: found.totals.agreement.share(),
+        class_agreement: found.classes.iter().map(|class| class.tally.agreement.share()).collect(),
+        errors: table(&found.totals.errors),
+        correct: table(&found.totals.correct),
+        false_encoder: found.totals.false_encoder_rate.map(|rate| rate.value),
+        aligner: aligner.map(aligner_facts).unwrap_or_default(),
+    }
+}
+
+fn rule(options: &LocalizeOptions) -> String {
+    let margin = if options.margin > 0.0 {
+        format!(" or when the oracle’s margin is below {}", options.margin)
+    } else {
+        String::new()
+    };
+    let second = match options.heatmap_rule {
+        HeatmapRule::Percentile => {
+            "says encoder if the image’s map is farther from the class’s correct map than 95 % of the correct images’ are"
+        }
+        HeatmapRule::Nearer => {
+            "says encoder if the image’s map is nearer to the class’s missed map than to the correct one"
+        }
+    };
+    format!(
+        "The oracle asks which class’s text the aligned feature of a misclassified image is nearest to: if that is the \
+         label, the feature still carries the right meaning and the head is at fault, else the encoder. It is undetermined \
+         when CLIP itself, on the image, doesn’t say the label{margin}. A second oracle, from the maps, {second}."
+    )
+}
+
+fn aligner_facts(figures: &AlignerFigures) -> Vec<Fact> {
+    let measured = if figures.held_out { "held-out images" } else { "the fitted images themselves" };
+    let mut facts = vec![
+        fact("R²", format!("{:.3}", figures.r2), format!("on {} {measured}", thousands(figures.measured as u64))),
+        fact("mean cosine to CLIP’s embedding", format!("{:.3}", figures.mean_cosine), ""),
+        fact(
+            "fitted on",
+            format!("{} images", thousands(figures.fitted as u64)),
+            format!("λ = {:.3e}", figures.lambda),
+        ),
+    ];
+    facts.extend(figures.zero_shot_agreement.map(|share| fact("same zero-shot class as CLIP", percent(share), "")));
+    facts
+}
+
+fn facts(bundle: &Bundle) -> Vec<Fact> {
+    let manifest = bundle.manifest();
+    let model = |name: &str, model: &ModelIdentity| fact(name, file_name(&model.path), model.sha256.clone());
+    let features = bundle.samples().features.columns();
+    let embedding = bundle.directions().columns();
+    let pairs = manifest.concepts.len() * (manifest.concepts.len() - 1) / 2;
+    let mut facts = vec![
+        model("classifier", &manifest.classifier),
+        model("CLIP", &manifest.clip),
+        fact("spaces", format!("{features} features aligned to {embedding} dimensions"), ""),
+        fact("images", thousands(manifest.n as u64), manifest.images.display().to_string()),
+        fact("concepts and prompts", counted(manifest.concepts.len(), "concept"), manifest.templates.join(" | ")),
+        fact(
+            "tests",
+            format!("{pairs} pairs a map"),
+            "each difference map is a family of its own at a false discovery rate of 5 %",
+        ),
+        fact("adapter", manifest.adapter.clone(), ""),
+    ];
+    for attack in &manifest.attacks {
+        let value = format!("{} changed the prediction, {} failed", attack.succeeded, attack.failed);
+        let detail = format!(
+            "{} on images misclassified before, {} without an original",
+            attack.misclassified_before, attack.unmatched
+        );
+        facts.push(fact(&format!("attack {}", attack.name), value, detail));
+    }
+    let near = format!("{} of {} cells", thousands(manifest.near_ties), thousands(manifest.cells));
+    facts.push(fact(
+        "near ties",
+        near,
+        format!("scores within {TIE_TOLERANCE:e} of each other, which another adapter may order otherwise"),
+    ));
+    facts.push(fact("made by", format!("heatlens {}", manifest.version), ""));
+    facts
+}
+
+/// What a reader should know before believing a number.
+fn notices(bundle: &Bundle) -> Vec<String> {
+    let manifest = bundle.manifest();
+    let mut notices = manifest.notices.clone();
+    if manifest.overlap_allowed && !notices.iter().any(|notice| notice.contains("overlap")) {
+        notices.push(
+            "The bundle was built with --allow-overlap: its images may be those the aligner was fitted on.".into(),
+        );
+    }
+    if !manifest.skipped.is_empty() {
+        let named = manifest.skipped.iter().take(NAMED_SKIPS).map(|(path, why)| format!("{path} ({why})"));
+        let more = if manifest.skipped.len() > NAMED_SKIPS { ", …" } else { "" };
+        let named = named.collect::<Vec<_>>().join(", ");
+        notices.push(format!("{} left out: {named}{more}.", counted(manifest.skipped.len(), "image")));
+    }
+    if manifest.near_ties as f64 > MANY_NEAR_TIES * manifest.cells as f64 {
+        notices.push(format!(
+            "{} of all comparisons are near ties, which another adapter may decide otherwise.",
+            percent(manifest.near_ties as f64 / manifest.cells as f64)
+        ));
+    }
+    notices
+}
+
+/// Images of as many classes and verdicts as fit: in turn from each class an image of each verdict and a recognised one.
+fn examples(bundle: &Bundle, localization: &semantics::Localization) -> Result<Vec<Example>> {
+    let Samples { labels, predictions, paths, scores, .. } = bundle.samples();
+    let mut faults = localization.samples.iter().map(|sample| sample.verdict);
+    let verdicts: Vec<Option<Fault>> = labels
+        .iter()
+        .zip(predictions)
+        .map(|(label, prediction)| if label == prediction { None } else { faults.next() })
+        .collect();
+    const KINDS: [Option<Fault>; 4] = [Some(Fault::Encoder), Some(Fault::Head), Some(Fault::Undetermined), None];
+    // In content order the first few are as good as any, whatever the files' names.
+    let order = bundle.order().rows();
+    let mut queues = vec![Vec::new(); KINDS.len() * bundle.manifest().classes.len()];
+    for row in order.into_iter().map(|row| row as usize) {
+        let kind = KINDS.iter().position(|kind| *kind == verdicts[row]).unwrap_or_default();
+        queues[KINDS.len() * labels[row] + kind].push(row);
+    }
+    let most = queues.iter().map(Vec::len).max().unwrap_or(0);
+    let turns = (0..most).flat_map(|turn| queues.iter().filter_map(move |queue| queue.get(turn).copied()));
+    let mut rows: Vec<usize> = turns.take(EXAMPLES).collect();
+    rows.sort_by_key(|&row| (labels[row], verdicts[row].is_none(), predictions[row]));
+    let example = |row: usize| {
+        let mut ranked: Vec<usize> = (0..scores.columns()).collect();
+        ranked.sort_by(|&a, &b| scores.row(row)[b].total_cmp(&scores.row(row)[a]));
+        let concepts = ranked.into_iter().take(TOP_CONCEPTS).map(|at| bundle.manifest().concepts[at].clone());
+        Ok(Example {
+            path: paths[row].clone(),
+            label: labels[row],
+            prediction: predictions[row],
+            verdict: verdicts[row].map(|fault| fault.to_string()),
+            concepts: concepts.collect(),
+            thumbnail: bundle.thumbnail(row)?,
+        })
+    };
+    rows.into_iter().map(example).collect()
+}
+
+pub(super) fn fact(name: &str, value: impl Into<String>, detail: impl Into<String>) -> Fact {
+    Fact { name: name.to_owned(), value: value.into(), detail: detail.into() }
+}
+
+/// `1 image`, `2 images`.
+pub(super) fn counted(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(n as u64))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
