@@ -20,12 +20,14 @@
 //! ```
 
 mod adapter;
+mod check;
 mod device;
 mod executable;
 mod outputs;
 mod pipeline;
 
 pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, Power, adapters};
+pub use check::KernelCheck;
 pub use device::Device;
 pub use executable::{Executable, Input};
 pub use outputs::Outputs;
