@@ -1,2 +1,9 @@
-#![doc = "The command-line program."]
-fn main() {}
+//! The command-line program; everything it computes is the library's.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,214 @@
+//! Arguments that several commands share.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use heatlens::dataset::{BadImages, Dataset, DatasetOptions};
+use heatlens::gpu::{AdapterChoice, DeviceOptions, Power};
+use heatlens::models::Classifier;
+use heatlens::semantics::{Concepts, RunOptions};
+use heatlens::{Error, ErrorKind, Observer, Result};
+
+use super::Context;
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Take flags that aren't given from this TOML file (`classifier = "models/resnet18"`); its relative paths start at
+    /// the file's folder
+    #[arg(long, global = true, value_name = "heatlens.toml")]
+    pub(crate) config: Option<PathBuf>,
+    /// Use the adapter with this number, or the one whose name contains this text (`heatlens doctor` lists them)
+    #[arg(long, global = true, value_name = "IDX|NAME", conflicts_with = "power")]
+    pub(crate) adapter: Option<AdapterChoice>,
+    /// Prefer an adapter that saves power (an integrated GPU) or a fast one (a discrete GPU, the default)
+    #[arg(long, global = true, value_name = "KIND")]
+    pub(crate) power: Option<PowerArg>,
+    /// How many images (or prompts) a model takes at a time [default: chosen by the adapter and the model]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) batch: Option<NonZeroUsize>,
+    /// Show neither progress nor notices, errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The kinds of adapter that `--power` tells apart.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PowerArg {
+    /// An integrated GPU before a discrete one
+    Low,
+    /// A discrete GPU before an integrated one
+    High,
+}
+
+impl Global {
+    /// How many images a model is to take at a time, if that was said.
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch.map(NonZeroUsize::get)
+    }
+
+    /// Which adapter to open, and how.
+    pub(crate) fn device_options(&self) -> DeviceOptions {
+        let power = self.power.map(|power| match power {
+            PowerArg::Low => AdapterChoice::Power(Power::Low),
+            PowerArg::High => AdapterChoice::Power(Power::High),
+        });
+        DeviceOptions { adapter: self.adapter.clone().or(power).unwrap_or_default(), ..DeviceOptions::default() }
+    }
+}
+
+/// What commands take that read images.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// What becomes of images that don't decode: fail at the first, or skip and list them
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "fail")]
+    pub(crate) bad_images: BadImagesArg,
+    /// Turn images as their EXIF orientation says; the usual training pipelines don't
+    #[arg(long)]
+    pub(crate) exif: bool,
+}
+
+/// What becomes of images that don't decode.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum BadImagesArg {
+    /// The first is the error
+    Fail,
+    /// They are left out, counted and listed
+    Skip,
+}
+
+impl ImageArgs {
+    /// How the library is to read and run images.
+    pub(crate) fn run_options(&self, global: &Global) -> RunOptions {
+        let bad_images = match self.bad_images {
+            BadImagesArg::Fail => BadImages::Fail,
+            BadImagesArg::Skip => BadImages::Skip,
+        };
+        RunOptions { batch: global.batch(), bad_images, exif: self.exif }
+    }
+}
+
+/// A folder of attacked images under a name, `NAME=DIR`.
+#[derive(Debug, Clone)]
+pub(crate) struct Attacked {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for Attacked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.to_owned(), path: path.into() })
+            }
+            _ => Err("expected NAME=DIR, such as pgd8=attacked/eps8".to_owned()),
+        }
+    }
+}
+
+/// The labelled images at `path`, whose classes are `classes`; says what was left aside.
+///
+/// # Errors
+/// Those of [`Dataset::open`].
+pub(crate) fn labelled(path: &Path, classes: &[String], context: &Context) -> Result<Dataset> {
+    let dataset = Dataset::open(path, Some(classes), &DatasetOptions::default())?;
+    tell(path, &dataset, context);
+    Ok(dataset)
+}
+
+/// The images at `path`, whatever their labels; says what was left aside.
+///
+/// # Errors
+/// Those of [`Dataset::unlabelled`].
+pub(crate) fn unlabelled(path: &Path, context: &Context) -> Result<Dataset> {
+    let dataset = Dataset::unlabelled(path)?;
+    tell(path, &dataset, context);
+    Ok(dataset)
+}
+
+/// Each set of attacked images by its name.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if two sets have the same name, and those of [`labelled`].
+pub(crate) fn attacked(sets: &[Attacked], classes: &[String], context: &Context) -> Result<Vec<(String, Dataset)>> {
+    for (at, set) in sets.iter().enumerate() {
+        if sets[..at].iter().any(|before| before.name == set.name) {
+            return Err(Error::new(ErrorKind::Usage, format!("--attacked names `{}` twice", set.name)));
+        }
+    }
+    sets.iter().map(|set| Ok((set.name.clone(), labelled(&set.path, classes, context)?))).collect()
+}
+
+fn tell(path: &Path, dataset: &Dataset, context: &Context) {
+    for notice in &dataset.notices {
+        context.progress.notice(notice);
+    }
+    if let Some((first, why)) = dataset.ignored.first() {
+        let (count, path) = (dataset.ignored.len(), path.display());
+        context.progress.notice(&format!("{path}: {count} ignored, the first {} ({why})", first.display()));
+    }
+}
+
+/// The names of the classes in logit order: those of the list, or else those the model's configuration gives.
+///
+/// # Errors
+/// [`ErrorKind::Mismatch`] naming a list that has more or fewer names than the model has classes; [`ErrorKind::Config`] if
+/// there are no names at all.
+pub(crate) fn class_names(list: Option<&Path>, classifier: &Classifier, model: &Path) -> Result<Vec<String>> {
+    let Some(list) = list else {
+        return classifier.class_names().map(<[String]>::to_vec).ok_or_else(|| {
+            let message = format!("{}: its configuration doesn't name the classes", model.display());
+            Error::new(ErrorKind::Config, message).hint("give them, one a line in logit order, with --classes FILE")
+        });
+    };
+    let names = Concepts::from_file(list)?.names().to_vec();
+    let expected = classifier.resnet().num_classes();
+    if names.len() == expected {
+        return Ok(names);
+    }
+    let message = format!("{}: {} classes, but {} has {expected} logits", list.display(), names.len(), model.display());
+    Err(Error::new(ErrorKind::Mismatch, message).hint("name every class, one a line in logit order"))
+}
+
+/// Fails before the work is done if its result couldn't be written to the file `path`.
+///
+/// # Errors
+/// [`ErrorKind::Io`] naming `path`.
+pub(crate) fn check_output(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::new(ErrorKind::Io, format!("{}: is a folder, expected a file", path.display())));
+    }
+    check_folder_of(path)
+}
+
+/// Fails before the work is done if a folder `path` couldn't be made: its parent must be there and writable.
+///
+/// # Errors
+/// [`ErrorKind::Io`] naming `path`.
+pub(crate) fn check_output_folder(path: &Path) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::new(ErrorKind::Io, format!("{}: is a file, expected a folder", path.display())));
+    }
+    check_folder_of(path)
+}
+
+fn check_folder_of(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Error::io(path, error).hint(format!("the folder {} must be there and writable", folder.display())))
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `heatlens doctor`: what there is to compute on, and whether it computes right.
+
+use std::collections::BTreeMap;
+
+use heatlens::gpu::{AdapterSummary, KernelCheck, adapters};
+use heatlens::kernels::cases;
+use heatlens::{Device, Error, ErrorKind, Observer, Result};
+use serde::Serialize;
+
+use super::Context;
+use super::output::{Align, Outcome, table};
+
+/// List adapters, test every kernel on the one in use, and warn of models that are too large for it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  heatlens doctor                        what there is, and whether it computes right
+  heatlens doctor --adapter llvmpipe     the same on the adapter of that name
+  heatlens doctor --json                 for scripts
+
+The exit code is 0 if an adapter was found and every kernel passed, otherwise 2.")]
+pub(crate) struct Args {}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Findings<'a> {
+    adapters: &'a [AdapterSummary],
+    /// The number of the adapter that was tested.
+    tested: usize,
+    profile: String,
+    kernels: Vec<KernelFindings>,
+    warnings: Vec<String>,
+}
+
+/// All cases of one kernel.
+#[derive(Debug, Serialize)]
+struct KernelFindings {
+    kernel: &'static str,
+    cases: usize,
+    /// The largest error of all cases, relative to the largest magnitude of the reference.
+    worst: f64,
+    tolerance: f64,
+    passes: bool,
+    /// The cases that fail, each with what is special about it and its error (or why it doesn't run).
+    failures: Vec<String>,
+}
+
+pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
+    let device = context.device()?;
+    let adapters = adapters();
+    let findings = Findings {
+        adapters: &adapters,
+        tested: device.summary().index,
+        profile: format!("{:?}", device.profile()).to_lowercase(),
+        kernels: check_kernels(device, &context.progress)?,
+        warnings: size_warnings(device),
+    };
+    context.print(&findings, || text(&findings))?;
+    let failing: Vec<&str> = findings.kernels.iter().filter(|k| !k.passes).map(|k| k.kernel).collect();
+    if failing.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    let message = format!("{}: {} kernel(s) fail: {}", device.summary(), failing.len(), failing.join(", "));
+    Err(Error::new(ErrorKind::Device, message).hint("update the driver, or choose another adapter with --adapter"))
+}
+
+/// Runs all cases of every kernel; a case that doesn't run fails.
+fn check_kernels(device: &Device, observer: &dyn Observer) -> Result<Vec<KernelFindings>> {
+    let cases = cases::all();
+    let mut kernels: BTreeMap<&'static str, KernelFindings> = BTreeMap::new();
+    for (done, case) in cases.iter().enumerate() {
+        if observer.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "stopped while kernels were tested"));
+        }
+        observer.progress("testing kernels", done, cases.len());
+        let kernel = case.kernel.name();
+        let outcome = device.check(case);
+        let failure = match &outcome {
+            Ok(check) if check.passes() => None,
+            Ok(check) => Some(format!("{}: error {:.1e}", case.label, check.error)),
+            Err(error) => Some(format!("{}: {error}", case.label)),
+        };
+        let KernelCheck { error, tolerance } = outcome.unwrap_or(KernelCheck { error: f64::INFINITY, tolerance: 0.0 });
+        let entry = kernels.entry(kernel).or_insert(KernelFindings {
+            kernel,
+            cases: 0,
+            worst: 0.0,
+            tolerance,
+            passes: true,
+            failures: Vec::new(),
+        });
+        entry.cases += 1;
+        entry.worst = entry.worst.max(error);
+        entry.tolerance = entry.tolerance.max(tolerance);
+        entry.passes &= failure.is_none();
+        entry.failures.extend(failure);
+    }
+    Ok(kernels.into_values().collect())
+}
+
+/// The largest tensors of well-known models at 32 images a run, in f32: `(model, tensor, values)`.
+const LARGEST: [(&str, &str, u64); 5] = [
+    ("ResNet-50", "activations of 112×112×64", 32 * 112 * 112 * 64),
+    ("CLIP ViT-B/32", "token embedding 49408×512", 49_408 * 512),
+    ("CLIP ViT-L/14", "token embedding 49408×768", 49_408 * 768),
+    ("CLIP ViT-L/14", "activations of 257×4096", 32 * 257 * 4096),
+    ("CLIP ViT-L/14", "activations of 16×16×1024", 32 * 16 * 16 * 1024),
+];
+
+/// A sentence for each well-known model that passes the adapter's limits.
+fn size_warnings(device: &Device) -> Vec<String> {
+    let limit = device.max_value_bytes();
+    let too_large = LARGEST.iter().filter(|(.., values)| 4 * values > limit);
+    let warn = |(model, tensor, values): &(&str, &str, u64)| {
+        format!(
+            "{model} at 32 images a run needs {} for its {tensor}, and {} binds at most {}",
+            mib(4 * values),
+            device.summary().name,
+            mib(limit)
+        )
+    };
+    too_large.map(warn).collect()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn text(findings: &Findings<'_>) -> String {
+    let mut text = String::new();
+    for adapter in findings.adapters {
+        let used = if adapter.index == findings.tested { "  <- in use" } else { "" };
+        let features = if adapter.features.is_empty() { "none".to_owned() } else { adapter.features.join(", ") };
+        let AdapterSummary { index, name, backend, driver, driver_info, kind, shader_compiler, .. } = adapter;
+        text += &format!(
+            "adapter {index}: {name}{used}\n  backend   {backend}\n  kind      {kind}\n  driver    {driver} {driver_info}\n\
+             \x20 shaders   {shader_compiler}\n  features  {features}\n  limits    {} a buffer, {} a binding, {} KiB of \
+             workgroup memory, {} lanes a workgroup\n",
+            mib(adapter.max_buffer_bytes),
+            mib(adapter.max_binding_bytes),
+            adapter.workgroup_bytes / 1024,
+            adapter.workgroup_lanes
+        );
+    }
+    let rows: Vec<[String; 5]> = findings
+        .kernels
+        .iter()
+        .map(|kernel| {
+            [
+                kernel.kernel.to_owned(),
+                kernel.cases.to_string(),
+                format!("{:.1e}", kernel.worst),
+                format!("{:.0e}", kernel.tolerance),
+                if kernel.passes { "pass" } else { "FAIL" }.to_owned(),
+            ]
+        })
+        .collect();
+    let header = [
+        ("kernel", Align::Left),
+        ("cases", Align::Right),
+        ("worst", Align::Right),
+        ("limit", Align::Right),
+        ("", Align::Left),
+    ];
+    text +=
+        &format!("\nkernels on adapter {} ({} profile) against f64 references\n", findings.tested, findings.profile);
+    text += &table(header, &rows);
+    for kernel in findings.kernels.iter().filter(|kernel| !kernel.passes) {
+        text += &format!("\n{} fails {} of {} cases\n", kernel.kernel, kernel.failures.len(), kernel.cases);
+        text.extend(kernel.failures.iter().map(|failure| format!("  {failure}\n")));
+    }
+    for warning in &findings.warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! `heatlens localize`: is the encoder or the head at fault?
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use heatlens::semantics::{Change, ClassTally, HeatmapRule, Localization, LocalizeOptions, OracleTable, Tally};
+use heatlens::{Bundle, Result};
+
+use super::Context;
+use super::output::{Align, Outcome, percent, table};
+
+/// Tell for each misclassified image whether the encoder lost its meaning or the head misread it
+///
+/// The zero-shot oracle takes the class whose prompt is nearest to the aligned feature. If that is the true class, the feature
+/// still carries the meaning: the head is at fault; otherwise the encoder. Where CLIP itself doesn't recognise the image, the
+/// verdict is undetermined. The heatmap oracle is a second opinion by the distance to the class's map.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  heatlens localize bundle
+  heatlens localize bundle --json | jq .totals")]
+pub(crate) struct Args {
+    /// The bundle that `heatlens build` wrote
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// The oracle's margin (top-1 less top-2 cosine) under which a verdict is undetermined
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    margin: f32,
+    /// How the heatmap oracle decides
+    #[arg(long, value_name = "RULE", value_enum, default_value = "percentile")]
+    heatmap_rule: HeatmapRuleArg,
+}
+
+/// How the heatmap oracle decides.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HeatmapRuleArg {
+    /// Encoder if the distance to the correct map is above the 95th percentile of the class's correct images
+    Percentile,
+    /// Encoder if the missed map, without the image itself, is nearer than the correct map
+    Nearer,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
+    let localization = compute(args, context)?;
+    context.print(&localization, || text(&localization))?;
+    Ok(Outcome::Done)
+}
+
+/// Localises the faults.
+pub(crate) fn compute(args: &Args, context: &Context) -> Result<Localization> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let heatmap_rule = match args.heatmap_rule {
+        HeatmapRuleArg::Percentile => HeatmapRule::Percentile,
+        HeatmapRuleArg::Nearer => HeatmapRule::Nearer,
+    };
+    let options = LocalizeOptions { margin: args.margin, heatmap_rule };
+    bundle.localize(context.device()?, &options, &context.progress)
+}
+
+fn text(localization: &Localization) -> String {
+    let Localization { totals, classes, .. } = localization;
+    let Tally { n, head, encoder, undetermined, .. } = totals;
+    let mut text = format!("{n} misclassified images: head {head}, encoder {encoder}, undetermined {undetermined}\n");
+    if let Some(bounds) = &totals.head_share {
+        text += &format!("the head's share lies between {} and {}", percent(bounds.low), percent(bounds.high));
+        text += &match totals.agreement.share() {
+            Some(share) => format!("; both oracles agree on {} of {}\n", percent(share), totals.compared),
+            None => "\n".to_owned(),
+        };
+    }
+    if let Some(rate) = &totals.false_encoder_rate {
+        text += &format!(
+            "on correctly classified images the same rules blame the encoder in {} [{}, {}]\n",
+            percent(rate.value),
+            percent(rate.low),
+            percent(rate.high)
+        );
+    }
+    text.push('\n');
+    let header = [
+        ("class", Align::Left),
+        ("wrong", Align::Right),
+        ("head", Align::Right),
+        ("encoder", Align::Right),
+        ("undet.", Align::Right),
+        ("agree", Align::Right),
+        ("lost concepts", Align::Left),
+        ("intruding concepts", Align::Left),
+    ];
+    text += &table(header, &classes.iter().map(class_row).collect::<Vec<_>>());
+    text += "\nwho says the label                both   oracle only   CLIP only   neither\n";
+    text += &oracle_row("misclassified images", &totals.errors);
+    text += &oracle_row("correctly classified images", &totals.correct);
+    text
+}
+
+fn class_row(class: &ClassTally) -> [String; 8] {
+    let Tally { n, head, encoder, undetermined, ref agreement, .. } = class.tally;
+    [
+        class.class.clone(),
+        n.to_string(),
+        head.to_string(),
+        encoder.to_string(),
+        undetermined.to_string(),
+        agreement.share().map_or_else(|| "–".to_owned(), percent),
+        strongest(&class.lost),
+        strongest(&class.intruding),
+    ]
+}
+
+/// The changes whose interval doesn't hold 0, at most three.
+fn strongest(changes: &[Change]) -> String {
+    let certain = changes.iter().filter(|change| change.low * change.high > 0.0).take(3);
+    let parts: Vec<String> = certain.map(|c| format!("{} {:+.0}", c.concept, 100.0 * c.change)).collect();
+    if parts.is_empty() { "–".to_owned() } else { parts.join(", ") }
+}
+
+fn oracle_row(name: &str, table: &OracleTable) -> String {
+    let OracleTable { both, oracle_only, clip_only, neither } = table;
+    format!("{name:<30}{both:>8}{oracle_only:>14}{clip_only:>12}{neither:>10}\n")
+}

@@ -1,0 +1,116 @@
+//! The command line: arguments in, results and exit codes out.
+//!
+//! Results go to standard output, progress and notices to standard error. A command is a file of its own with an `Args`,
+//! the arguments as clap reads them, and a `run`.
+
+mod align;
+mod args;
+mod build;
+mod calibrate;
+mod classify;
+mod config;
+mod doctor;
+mod embed;
+mod evaluate;
+mod filter;
+mod localize;
+mod output;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use heatlens::{Device, Result};
+use serde::Serialize;
+
+use args::Global;
+use config::Config;
+use output::Outcome;
+use progress::Progress;
+
+/// Debug vision models with words, on any GPU.
+///
+/// heatlens scores images by concepts that you name, and compares how they are ranked where a classifier is right and where
+/// it's wrong: which concepts a class loses, whether the encoder or the head is at fault, and, at run time, which inputs look
+/// like past mistakes.
+#[derive(Debug, Parser)]
+#[command(name = "heatlens", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Align(align::Args),
+    Build(build::Args),
+    Localize(localize::Args),
+    Calibrate(calibrate::Args),
+    Filter(filter::Args),
+    Evaluate(evaluate::Args),
+    Classify(classify::Args),
+    Embed(embed::Args),
+    Doctor(doctor::Args),
+}
+
+/// What a command needs beside its own arguments.
+struct Context {
+    global: Global,
+    progress: Progress,
+    device: OnceLock<Device>,
+}
+
+impl Context {
+    fn new(global: Global) -> Self {
+        Self { progress: Progress::new(global.quiet), global, device: OnceLock::new() }
+    }
+
+    /// Prints a command's results, as JSON if that was asked for.
+    fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        self.progress.clear();
+        if self.global.json { output::print_json(value) } else { output::print(&text()) }
+    }
+
+    /// The adapter that the arguments ask for, opened when it's first needed.
+    fn device(&self) -> Result<&Device> {
+        if let Some(device) = self.device.get() {
+            return Ok(device);
+        }
+        let device = Device::open(&self.global.device_options())?;
+        Ok(self.device.get_or_init(|| device))
+    }
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    run(std::env::args_os().collect()).unwrap_or_else(|error| output::fail(&error))
+}
+
+fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let config = config::path_in(&args).map(|path| Config::read(&path)).transpose()?;
+    let program = config.iter().try_fold(Cli::command(), |program, config| config.apply(program))?;
+    let parsed = program.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { global, command } = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return Ok(output::fail_usage(&error, config.as_ref())),
+    };
+    progress::stop_on_interrupt()?;
+    let context = Context::new(global);
+    let outcome = match command {
+        Command::Align(args) => align::run(&args, &context),
+        Command::Build(args) => build::run(&args, &context),
+        Command::Localize(args) => localize::run(&args, &context),
+        Command::Calibrate(args) => calibrate::run(&args, &context),
+        Command::Filter(args) => filter::run(&args, &context),
+        Command::Evaluate(args) => evaluate::run(&args, &context),
+        Command::Classify(args) => classify::run(&args, &context),
+        Command::Embed(args) => embed::run(&args, &context),
+        Command::Doctor(args) => doctor::run(&args, &context),
+    };
+    context.progress.clear();
+    outcome.map(Outcome::into)
+}
