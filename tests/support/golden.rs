@@ -38,7 +38,7 @@ pub(crate) struct Header {
     #[serde(default)]
     pub(crate) lengths: Vec<usize>,
     file: String,
-    configs: serde_json::Map<String, serde_json::Value>,
+    pub(crate) configs: serde_json::Map<String, serde_json::Value>,
     pub(crate) blocks: Vec<Figures>,
     pub(crate) outputs: Vec<Figures>,
     keys: Vec<(String, Vec<usize>)>,
