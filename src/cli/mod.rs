@@ -9,13 +9,17 @@ mod build;
 mod calibrate;
 mod classify;
 mod config;
+mod demo;
 mod doctor;
 mod embed;
 mod evaluate;
+mod export;
 mod filter;
 mod localize;
 mod output;
 mod progress;
+mod report;
+mod show;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -46,12 +50,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Align(align::Args),
     Build(build::Args),
+    Show(show::Args),
     Localize(localize::Args),
     Calibrate(calibrate::Args),
     Filter(filter::Args),
     Evaluate(evaluate::Args),
+    Export(export::Args),
+    Report(report::Args),
     Classify(classify::Args),
     Embed(embed::Args),
     Doctor(doctor::Args),
@@ -101,6 +109,10 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
     progress::stop_on_interrupt()?;
     let context = Context::new(global);
     let outcome = match command {
+        Command::Demo(args) => demo::run(&args, &context),
+        Command::Show(args) => show::run(&args, &context),
+        Command::Export(args) => export::run(&args, &context),
+        Command::Report(args) => report::run(&args, &context),
         Command::Align(args) => align::run(&args, &context),
         Command::Build(args) => build::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
