@@ -86,3 +86,67 @@ fn defect_kind(found: &KindResult) -> DefectKind {
 fn method_name(name: &str) -> String {
     if name == HEATMAP { FILTER.to_owned() } else { name.replace('-', " ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::{CoveragePoint, Detection, Selective, SelectiveResult};
+
+    #[test]
+    fn figures_keep_their_places_and_gaps_become_notices() {
+        let estimate = |value: f64| Estimate { value, low: value - 0.01, high: value + 0.01 };
+        let method = |name: &str, auroc: f64| MethodResult {
+            method: name.to_owned(),
+            detection: Some(Detection {
+                defects: 8,
+                sound: 90,
+                auroc: estimate(auroc),
+                aupr: estimate(0.5),
+                fpr95: estimate(0.25),
+            }),
+            detected: Some(estimate(0.4)),
+        };
+        let kind = |kind: &str, failed_attacks: usize, methods: Vec<MethodResult>| KindResult {
+            kind: kind.to_owned(),
+            defects: 8,
+            sound: 90,
+            failed_attacks,
+            methods,
+        };
+        let blank = MethodResult { method: HEATMAP.to_owned(), detection: None, detected: None };
+        let point = CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 };
+        let found = semantics::Evaluation {
+            images: 98,
+            accuracy: 90.0 / 98.0,
+            kept_accuracy: None,
+            coverage: 0.9,
+            promised_false_rejects: 0.05,
+            false_rejects: Some(estimate(0.06)),
+            baseline_false_rejects: vec![("max-softmax".to_owned(), Some(estimate(0.07)))],
+            kinds: vec![
+                kind("misclassified", 0, vec![method(HEATMAP, 0.8), method("max-softmax", 0.9)]),
+                kind("pgd4", 3, vec![blank]),
+            ],
+            selective: vec![SelectiveResult {
+                method: HEATMAP.to_owned(),
+                selective: Selective { aurc: estimate(0.1), curve: vec![point] },
+            }],
+            skipped: vec![("a.png".to_owned(), "broken".to_owned())],
+            notices: Vec::new(),
+            overlap_allowed: true,
+            adapter: "an adapter".to_owned(),
+        };
+        let page = page(&found);
+        assert_eq!(page.false_rejects.value, 0.06);
+        let methods = &page.kinds[0].methods;
+        assert_eq!((methods[0].name.as_str(), methods[0].is_filter), ("heatmap filter", true));
+        assert_eq!((methods[1].name.as_str(), methods[1].auroc.value), ("max softmax", 0.9));
+        assert_eq!((page.kinds[0].n, page.kinds[0].n_correct, page.kinds[1].methods.len()), (8, 90, 0));
+        assert_eq!(page.curves[0].points, [(0.5, 0.75)]);
+        let notices = page.notices.join("\n");
+        for part in ["--allow-overlap", "1 image left out", "pgd4: 3 attacks failed", "pgd4: no defects"] {
+            assert!(notices.contains(part), "{part} in {notices}");
+        }
+        assert!(page.facts.iter().any(|fact| fact.name == "false rejects of max softmax"));
+    }
+}

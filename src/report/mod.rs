@@ -31,6 +31,8 @@ mod summary;
 mod table;
 pub mod terminal;
 mod view;
+#[cfg(test)]
+mod view_tests;
 
 pub use assemble::of_bundle;
 pub use data::{
