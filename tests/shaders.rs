@@ -1,5 +1,13 @@
 //! Every shader, on every backend's compiler that naga has, without a GPU.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use heatlens::kernels::{Launch, Profile, cases};
+use naga::back::PipelineConstants;
+use naga::back::pipeline_constants::process_overrides;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+
 mod support {
     pub(crate) mod gemm_text;
 }
@@ -15,5 +23,145 @@ fn generated_shaders_are_up_to_date() {
             std::fs::write(&path, &text).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{file} differs from its generator");
+    }
+}
+
+/// The launches of all cases on both profiles.
+fn launches() -> Vec<Launch> {
+    let cases = cases::all();
+    let both = [Profile::Hardware, Profile::Software];
+    cases.iter().flat_map(|case| both.map(|profile| case.kernel.launch(profile))).collect()
+}
+
+/// One launch of each distinct module and set of constants: a pipeline each.
+fn variants() -> Vec<Launch> {
+    let keyed = launches().into_iter().map(|launch| ((launch.shader.label, launch.constants.clone()), launch));
+    keyed.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+fn constants(launch: &Launch) -> PipelineConstants {
+    launch.constants.iter().map(|&(name, value)| (name.to_owned(), f64::from(value))).collect()
+}
+
+/// The module and what validation says of it. No capability may be needed beyond what every adapter has: no f16, no
+/// subgroups.
+fn validated(label: &str, source: &str) -> (Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    let info = info.unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
+    (module, info)
+}
+
+/// Vulkan's, Metal's and DX12's compilers each get text they can be given.
+#[test]
+fn every_variant_compiles_for_every_backend() {
+    let variants = variants();
+    assert!(variants.len() >= 15, "{} variants: has the shape table shrunk?", variants.len());
+    for launch in &variants {
+        let label = launch.shader.label;
+        let (module, info) = validated(label, launch.shader.source);
+        let entry = Some((ShaderStage::Compute, "main"));
+        let (module, info) =
+            process_overrides(&module, &info, entry, &constants(launch)).unwrap_or_else(|e| panic!("{label}: {e}"));
+
+        let capabilities = Some([naga::back::spv::Capability::Shader].into_iter().collect());
+        let options = naga::back::spv::Options { capabilities, ..Default::default() };
+        let words = naga::back::spv::write_vec(&module, &info, &options, None);
+        let words = words.unwrap_or_else(|e| panic!("{label} as SPIR-V: {e}"));
+        assert_eq!(words[0], 0x0723_0203, "{label}: SPIR-V's magic number");
+
+        let options = naga::back::msl::Options::default();
+        let (text, _) = naga::back::msl::write_string(&module, &info, &options, &Default::default())
+            .unwrap_or_else(|e| panic!("{label} as MSL: {e}"));
+        assert!(text.contains("kernel void main_("), "{label}: MSL without an entry point:\n{text}");
+
+        // Shader model 5.1 is what FXC compiles, the compiler that Windows comes with.
+        let options = naga::back::hlsl::Options::default();
+        assert_eq!(options.shader_model, naga::back::hlsl::ShaderModel::V5_1);
+        let mut text = String::new();
+        let pipeline = naga::back::hlsl::PipelineOptions::default();
+        naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{label} as HLSL: {e}"));
+        assert!(text.contains("[numthreads("), "{label}: HLSL without an entry point:\n{text}");
+    }
+}
+
+/// Binding 0 is the uniform, then come the operands that are read, and last the one that is written.
+#[test]
+fn bindings_are_those_of_the_rust_twin() {
+    for launch in launches() {
+        let label = launch.shader.label;
+        let (module, _) = validated(label, launch.shader.source);
+        let mut bound = BTreeMap::new();
+        for (_, variable) in module.global_variables.iter() {
+            if let Some(binding) = variable.binding {
+                assert_eq!(binding.group, 0, "{label}: {:?} is in another group", variable.name);
+                bound.insert(binding.binding, variable);
+            }
+        }
+        let numbers: Vec<u32> = bound.keys().copied().collect();
+        let expected: Vec<u32> = (0..launch.shader.reads as u32 + 2).collect();
+        assert_eq!(numbers, expected, "{label}: bindings");
+
+        let uniform = bound[&0];
+        assert_eq!(uniform.space, AddressSpace::Uniform, "{label}: binding 0");
+        let TypeInner::Struct { span, .. } = module.types[uniform.ty].inner else {
+            panic!("{label}: the uniform isn't a struct")
+        };
+        assert_eq!(span.next_multiple_of(16) as usize, launch.params.len(), "{label}: bytes of its Params");
+
+        let output = launch.shader.reads as u32 + 1;
+        for binding in 1..=output {
+            let AddressSpace::Storage { access } = bound[&binding].space else {
+                panic!("{label}: binding {binding} isn't a storage buffer")
+            };
+            let written = binding == output;
+            assert_eq!(access.contains(StorageAccess::STORE), written, "{label}: access of binding {binding}");
+            assert!(access.contains(StorageAccess::LOAD), "{label}: access of binding {binding}");
+        }
+    }
+}
+
+/// A constant of the Rust twin that the shader lacks, or one that only the shader has, would be a silent default.
+#[test]
+fn constants_are_those_of_the_rust_twin() {
+    for launch in variants() {
+        let label = launch.shader.label;
+        let (module, _) = validated(label, launch.shader.source);
+        let declared: BTreeSet<&str> =
+            module.overrides.iter().filter_map(|(_, constant)| constant.name.as_deref()).collect();
+        let given: BTreeSet<&str> = launch.constants.iter().map(|(name, _)| *name).collect();
+        let without_default: BTreeSet<&str> = module
+            .overrides
+            .iter()
+            .filter(|(_, constant)| constant.init.is_none())
+            .filter_map(|(_, constant)| constant.name.as_deref())
+            .collect();
+        assert!(given.is_subset(&declared), "{label} has the constants {declared:?}, and is given {given:?}");
+        assert!(without_default.is_subset(&given), "{label} needs {without_default:?}, and is given {given:?}");
+    }
+}
+
+/// What `Device::from_wgpu` asks of a host's device is enough: WebGPU's least limits, with 64 lanes a workgroup.
+#[test]
+fn workgroups_fit_the_least_limits() {
+    for launch in variants() {
+        let label = launch.shader.label;
+        let (module, info) = validated(label, launch.shader.source);
+        let (module, _) = process_overrides(&module, &info, None, &constants(&launch)).unwrap();
+        let [entry] = &module.entry_points[..] else { panic!("{label}: one entry point") };
+        let lanes: u32 = entry.workgroup_size.iter().product();
+        assert!((1..=64).contains(&lanes), "{label}: {lanes} lanes");
+        let context = module.to_ctx();
+        let shared: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+            .map(|(_, variable)| module.types[variable.ty].inner.size(context))
+            .sum();
+        assert!(shared <= 16_384, "{label}: {shared} bytes of workgroup memory");
+        assert!(launch.shader.reads < 8, "{label}: {} storage buffers", launch.shader.reads + 1);
+        assert!(launch.grid.iter().all(|&groups| (1..=65_535).contains(&groups)), "{label}: grid {:?}", launch.grid);
     }
 }

@@ -104,8 +104,8 @@ fn conv(images: usize, size: usize, inputs: usize, outputs: usize, window: [usiz
 }
 
 fn gemm_case(label: &'static str, kernel: Gemm) -> Case {
-    let outputs = kernel.outputs;
-    Case::new(label, kernel.clone(), &[kernel.inputs, outputs, outputs, outputs])
+    let columns = [kernel.inputs, kernel.outputs, kernel.outputs, kernel.outputs];
+    Case::new(label, kernel, &columns)
 }
 
 fn gemm() -> Vec<Case> {

@@ -1,6 +1,6 @@
 //! Which values share a buffer.
 
-use super::{Plan, Source, Var};
+use super::{Plan, Source};
 
 /// Buffers of a plan: values whose lifetimes don't overlap share one.
 ///
@@ -23,58 +23,41 @@ impl Slots {
 impl Plan {
     /// Assigns every value a slot.
     ///
-    /// Inputs, outputs and accumulated values keep one of their own, since they are written or read outside the pass.
-    /// Every other value takes the free slot that fits it best, growing one where that wastes least.
+    /// Inputs, outputs and accumulated values keep one of their own, since they are written or read outside the pass. The
+    /// others are placed from the largest to the smallest, each in the smallest slot that is free for all of its life
+    /// (greedy by size, Pisarchyk and Lee 2020, arXiv 2001.03288). Placing them in the order of the dispatches instead
+    /// wasted up to half of the least memory on transformers.
     pub fn slots(&self) -> Slots {
-        let last_use = self.last_uses();
-        let mut slots = Slots { slot_of: vec![usize::MAX; self.values.len()], bytes: Vec::new() };
-        let mut free: Vec<usize> = Vec::new();
         let pinned = self.pinned();
-        for (var, _) in pinned.iter().enumerate().filter(|(_, pinned)| **pinned) {
-            slots.slot_of[var] = slots.bytes.len();
-            slots.bytes.push(4 * self.values[var].len as u64);
-        }
-        for (step, dispatch) in self.dispatches.iter().enumerate() {
-            let output = dispatch.output.0;
-            if !pinned[output] {
-                let bytes = 4 * self.values[output].len as u64;
-                let slot = match best_fit(&free, &slots.bytes, bytes) {
-                    Some(at) => free.swap_remove(at),
-                    None => {
-                        slots.bytes.push(0);
-                        slots.bytes.len() - 1
-                    }
-                };
-                slots.bytes[slot] = slots.bytes[slot].max(bytes);
-                slots.slot_of[output] = slot;
-            }
-            let mut ended: Vec<usize> = self.read_vars(step).map(|var| var.0).chain([output]).collect();
-            ended.sort_unstable();
-            ended.dedup();
-            free.extend(ended.iter().filter(|&&v| !pinned[v] && last_use[v] == step).map(|&v| slots.slot_of[v]));
+        let lives = self.lives();
+        let bytes_of = |var: usize| 4 * self.values[var].len as u64;
+        let mut slots = Slots { slot_of: vec![usize::MAX; self.values.len()], bytes: Vec::new() };
+        let mut taken: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.sort_by_key(|&var| std::cmp::Reverse(bytes_of(var)));
+        for var in order {
+            let (first, last) = if pinned[var] { (0, usize::MAX) } else { lives[var] };
+            let is_free = |slot: &usize| taken[*slot].iter().all(|&(start, end)| last < start || end < first);
+            // Slots are made from the largest to the smallest, so the last free one fits best.
+            let slot = (0..taken.len()).rev().find(is_free).unwrap_or_else(|| {
+                slots.bytes.push(bytes_of(var));
+                taken.push(Vec::new());
+                taken.len() - 1
+            });
+            taken[slot].push((first, last));
+            slots.slot_of[var] = slot;
         }
         slots
     }
 
     /// The bytes that must exist at once: the largest sum, over the dispatches, of the values alive at it.
     pub fn peak_live_bytes(&self) -> u64 {
-        let last_use = self.last_uses();
-        let pinned = self.pinned();
-        let bytes = |var: usize| 4 * self.values[var].len as u64;
-        let always: u64 = (0..self.values.len()).filter(|&var| pinned[var]).map(bytes).sum();
-        let mut alive = 0;
-        let mut peak = always;
-        for (step, dispatch) in self.dispatches.iter().enumerate() {
-            let mut ended: Vec<usize> = self.read_vars(step).map(|var| var.0).chain([dispatch.output.0]).collect();
-            ended.sort_unstable();
-            ended.dedup();
-            if !pinned[dispatch.output.0] {
-                alive += bytes(dispatch.output.0);
-            }
-            peak = peak.max(always + alive);
-            alive -= ended.iter().filter(|&&v| !pinned[v] && last_use[v] == step).map(|&v| bytes(v)).sum::<u64>();
-        }
-        peak
+        let (pinned, lives) = (self.pinned(), self.lives());
+        let alive = |step: usize| {
+            let is_alive = |var: &usize| pinned[*var] || (lives[*var].0..=lives[*var].1).contains(&step);
+            (0..self.values.len()).filter(is_alive).map(|var| 4 * self.values[var].len as u64).sum()
+        };
+        (0..self.dispatches.len()).map(alive).max().unwrap_or(0)
     }
 
     fn pinned(&self) -> Vec<bool> {
@@ -88,27 +71,17 @@ impl Plan {
         pinned
     }
 
-    fn last_uses(&self) -> Vec<usize> {
-        let mut last_use = vec![0; self.values.len()];
+    /// The dispatch that writes each value and the last that touches it.
+    fn lives(&self) -> Vec<(usize, usize)> {
+        let mut lives = vec![(0, 0); self.values.len()];
         for (step, dispatch) in self.dispatches.iter().enumerate() {
-            last_use[dispatch.output.0] = step;
-            for var in self.read_vars(step) {
-                last_use[var.0] = step;
+            lives[dispatch.output.0] = (step, step);
+            for source in &dispatch.reads {
+                if let Source::Var(var) = source {
+                    lives[var.0].1 = step;
+                }
             }
         }
-        last_use
+        lives
     }
-
-    fn read_vars(&self, step: usize) -> impl Iterator<Item = Var> {
-        self.dispatches[step].reads.iter().filter_map(|source| match source {
-            Source::Var(var) => Some(*var),
-            Source::Parameter(_) | Source::Constant(_) => None,
-        })
-    }
-}
-
-/// The index in `free` of the smallest slot that holds `bytes`, or else of the largest one, which is then grown.
-fn best_fit(free: &[usize], sizes: &[u64], bytes: u64) -> Option<usize> {
-    let fitting = (0..free.len()).filter(|&at| sizes[free[at]] >= bytes).min_by_key(|&at| sizes[free[at]]);
-    fitting.or_else(|| (0..free.len()).max_by_key(|&at| sizes[free[at]]))
 }

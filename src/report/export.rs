@@ -12,15 +12,15 @@ use crate::tensor::Tensor;
 ///
 /// | file | shape | type |
 /// |---|---|---|
-/// | `scores.npy` (raw, classifier space) | [N, C] | f32 |
-/// | `logits.npy` | [N, K] | f32 |
-/// | `features.npy` | [N, D] | f32 |
-/// | `clip.npy` (un-normalised) | [N, E] | f32 |
-/// | `directions.npy` | [C, E] | f32 |
-/// | `class_directions.npy` | [K, E] | f32 |
-/// | `labels.npy`, `predictions.npy` | [N] | i64 |
-/// | `counts_correct.npy`, `counts_missed.npy`, `counts_false_alarm.npy` | [K, C, C] | u64 |
-/// | `support.npy` (rows correct, missed, false alarm) | [3, K] | u64 |
+/// | `scores.npy` (raw, classifier space) | `[N, C]` | f32 |
+/// | `logits.npy` | `[N, K]` | f32 |
+/// | `features.npy` | `[N, D]` | f32 |
+/// | `clip.npy` (un-normalised) | `[N, E]` | f32 |
+/// | `directions.npy` | `[C, E]` | f32 |
+/// | `class_directions.npy` | `[K, E]` | f32 |
+/// | `labels.npy`, `predictions.npy` | `[N]` | i64 |
+/// | `counts_correct.npy`, `counts_missed.npy`, `counts_false_alarm.npy` | `[K, C, C]` | u64 |
+/// | `support.npy` (rows correct, missed, false alarm) | `[3, K]` | u64 |
 /// | `concepts.txt`, `classes.txt`, `samples.txt` (paths, in row order) | a line each | UTF-8 |
 ///
 /// # Errors

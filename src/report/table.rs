@@ -84,7 +84,7 @@ pub fn write_json(path: impl AsRef<Path>, map: &MapView) -> Result<()> {
 }
 
 /// Writes the file of `map` that the extension of `path` names: a picture (`.png`), a table (`.csv`), the values alone
-/// (`.npy`, f32 [C,C], NaN where there is none) or everything (`.json`).
+/// (`.npy`, f32 `[C, C]`, NaN where there is none) or everything (`.json`).
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] for any other extension, else as the single writers.

@@ -153,7 +153,7 @@ pub(crate) fn tiled(rows: usize, columns: usize) -> String {
     let pairs =
         |text: &str| -> String { (0..rows).map(|r| each(columns, text).replace("$r", &r.to_string())).collect() };
     let sums = pairs("    var sum$r_$i = vec4<f32>(0.0);\n");
-    let loads = each(rows, &format!("            let a$i = inputs[($iu * 8u + ty) * PITCH + k4];\n"));
+    let loads = each(rows, "            let a$i = inputs[($iu * 8u + ty) * PITCH + k4];\n");
     let products: String = ["x", "y", "z", "w"]
         .iter()
         .enumerate()
@@ -165,7 +165,7 @@ pub(crate) fn tiled(rows: usize, columns: usize) -> String {
             weights + &pairs(&format!("            sum$r_$i += a$r.{part} * w{k}_$i;\n"))
         })
         .collect();
-    let stores = pairs(&format!("    store(first_row + $ru * 8u + ty, first_column + tx + 8u * $iu, sum$r_$i);\n"));
+    let stores = pairs("    store(first_row + $ru * 8u + ty, first_column + tx + 8u * $iu, sum$r_$i);\n");
     format!(
         "\
 // Convolution and matrix product with a fused epilogue, for GPUs. Written by tests/support/gemm_text.rs.
