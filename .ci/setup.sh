@@ -9,7 +9,7 @@ set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-# The tools. Rust links with the system's C compiler driver, which a machine without development packages lacks.
+# The tools. Rust links with the C compiler, and the JPEG decoder is C; a machine without development packages has none.
 tools() {
     if ! command -v cargo >/dev/null 2>&1; then
         say "cargo is missing; install Rust 1.92 or later (https://rustup.rs)"
@@ -19,7 +19,7 @@ tools() {
         MINGW* | MSYS* | CYGWIN*) return ;;
     esac
     if ! command -v cc >/dev/null 2>&1; then
-        say "cc is missing, and Rust links with it; install the package gcc (Debian, Fedora, Arch, openSUSE)," \
+        say "the C compiler cc is missing; install the package gcc (Debian, Fedora, Arch, openSUSE)," \
             "build-base (Alpine) or, on macOS, run xcode-select --install"
         exit 2
     fi
