@@ -9,7 +9,7 @@ use heatlens::kernels::{Profile, cases};
 /// be listed.
 const ROOMS: [(&str, &[&str]); 13] = [
     ("cli", &["report", "semantics", "dataset", "models", "gpu", "plan", "kernels", "weights", "image", "text"]),
-    ("report", &["semantics"]),
+    ("report", &["semantics", "gpu"]),
     ("semantics", &["dataset", "models", "gpu", "plan", "layers", "kernels", "weights", "image", "text"]),
     ("dataset", &["image"]),
     ("models", &["plan", "layers", "kernels", "weights", "image", "text"]),

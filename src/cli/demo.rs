@@ -20,7 +20,7 @@ use super::{align, build, calibrate, evaluate, localize, report};
 /// Ten classes and eighteen attributes, a classifier with a planted weakness, and a small CLIP. Every stage runs the same code as
 /// the command of its name.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   heatlens demo -o demo-output")]
 pub(crate) struct Args {
     /// The demo's models and pictures

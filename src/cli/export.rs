@@ -14,7 +14,7 @@ use super::output::Outcome;
 /// predictions [N] as i64; counts_correct, counts_missed and counts_false_alarm [K,C,C] and support [3,K] as u64; concepts.txt,
 /// classes.txt and samples.txt.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   heatlens export bundle -o arrays && python -c \"import numpy; print(numpy.load('arrays/scores.npy').shape)\"")]
 pub(crate) struct Args {
     /// The bundle that `heatlens build` wrote

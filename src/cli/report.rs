@@ -14,7 +14,7 @@ use super::output::Outcome;
 /// Accuracy and confusion, each class's maps with their statistics, the responsible concepts, encoder against head, example
 /// images, and, where `heatlens evaluate filter` has measured it on other images, the filter.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   heatlens report bundle --evaluation eval.json -o report.html")]
 pub(crate) struct Args {
     /// The bundle that `heatlens build` wrote

@@ -59,6 +59,8 @@ pub struct AlignerFigures {
 /// `r(z) = M z + d`: classifier features to CLIP's space.
 #[derive(Debug, Clone)]
 pub struct Aligner {
+    /// The file it was read from, or what else it is, for errors.
+    name: String,
     weight: Tensor,
     bias: Vec<f32>,
     figures: Option<AlignerFigures>,
@@ -158,7 +160,15 @@ impl Aligner {
             zero_shot_agreement: None,
         };
         let images = Some(hashes.iter().copied().collect());
-        Ok(Self { weight, bias, figures: Some(figures), classifier: None, clip: None, images })
+        Ok(Self {
+            name: "the aligner".to_owned(),
+            weight,
+            bias,
+            figures: Some(figures),
+            classifier: None,
+            clip: None,
+            images,
+        })
     }
 
     /// Reads a safetensors file with `weight` `[E, D]` and `bias` `[E]`. One from elsewhere has no figures and no hashes.
@@ -166,7 +176,7 @@ impl Aligner {
     /// # Errors
     /// [`ErrorKind::Io`] or [`ErrorKind::Format`] naming the file.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of_container(&Container::open(path)?, "")
+        Ok(Self { name: path.display().to_string(), ..Self::of_container(&Container::open(path)?, "")? })
     }
 
     /// Writes the file.
@@ -189,7 +199,7 @@ impl Aligner {
         let hashes = format!("{prefix}content_hashes");
         let images = if container.contains(&hashes) { Some(hashes_of(container, &hashes)?) } else { None };
         let [classifier, clip] = ["classifier", "clip"].map(|key| text(key).map(str::to_owned));
-        Ok(Self { weight, bias, figures, classifier, clip, images })
+        Ok(Self { name: "the aligner".to_owned(), weight, bias, figures, classifier, clip, images })
     }
 
     pub(crate) fn add_to(&self, container: &mut Container, prefix: &str) -> Result<()> {
@@ -241,7 +251,7 @@ impl Aligner {
         let shape = [self.weight.rows(), self.weight.columns()];
         if shape != [embeddings, features] {
             let message =
-                format!("the aligner's weight is {shape:?}, expected [{embeddings}, {features}] for these models");
+                format!("{}: `weight` is {shape:?}, expected [{embeddings}, {features}] for these models", self.name);
             return Err(Error::new(ErrorKind::Mismatch, message).hint("fit one with `heatlens align`"));
         }
         let other = |ours: &Option<String>, given: Option<&str>| {
@@ -250,7 +260,7 @@ impl Aligner {
         let kinds = [("classifier", &self.classifier, Some(classifier)), ("CLIP", &self.clip, clip)];
         for (kind, ours, given) in kinds {
             if other(ours, given) {
-                let message = format!("the aligner was fitted to another {kind}: the weights' hashes differ");
+                let message = format!("{}: fitted to another {kind}: the weights' hashes differ", self.name);
                 return Err(Error::new(ErrorKind::Mismatch, message).hint("fit one with `heatlens align`"));
             }
         }

@@ -83,17 +83,20 @@ impl Filter {
     /// reading the files.
     pub fn open(device: &Device, path: &Path, classifier: Option<&Path>) -> Result<Self> {
         let file = FilterFile::open(path)?;
-        let classifier = match (&file.classifier, classifier) {
-            (_, Some(path)) => Classifier::open(path, &Silent)?,
-            (Some(embedded), None) => Classifier::load(&embedded.files(&path.display().to_string())?, &Silent)?,
-            (None, None) => Classifier::open(&file.header.classifier.path, &Silent)
-                .map_err(|e| e.hint("say where the classifier is with --classifier DIR"))?,
+        let (model, from) = match (&file.classifier, classifier) {
+            (_, Some(from)) => (Classifier::open(from, &Silent)?, from),
+            (Some(embedded), None) => (Classifier::load(&embedded.files(&path.display().to_string())?, &Silent)?, path),
+            (None, None) => {
+                let from = file.header.classifier.path.as_path();
+                let model = Classifier::open(from, &Silent);
+                (model.map_err(|e| e.hint("say where the classifier is with --classifier DIR"))?, from)
+            }
         };
-        Self::new(device, file, classifier).map_err(|e| e.at(path.display()))
+        check_classifier(&model, from, &file.header.classifier).map_err(|e| e.at(path.display()))?;
+        Self::new(device, file, model)
     }
 
     fn new(device: &Device, file: FilterFile, classifier: Classifier) -> Result<Self> {
-        check_classifier(&classifier, &file.header.classifier)?;
         let maps = file.maps()?;
         Ok(Self { device: device.clone(), file, maps, classifier, single: OnceLock::new() })
     }
@@ -162,7 +165,7 @@ impl Filter {
             notices: Vec::new(),
             overlap_allowed: options.allow_overlap || manifest.overlap_allowed,
         };
-        check_classifier(&model, &manifest.classifier)?;
+        check_classifier(&model, path, &manifest.classifier)?;
         let file = FilterFile {
             header,
             correct: sets(ImageSet::Correct)?,
@@ -397,18 +400,22 @@ impl Observer for Part<'_> {
     }
 }
 
-/// Refuses a classifier or a preprocessing that isn't the expected one.
-fn check_classifier(classifier: &Classifier, expected: &ModelIdentity) -> Result<()> {
+/// Refuses a classifier, read from `path`, that isn't the expected one or is fed otherwise.
+fn check_classifier(classifier: &Classifier, path: &Path, expected: &ModelIdentity) -> Result<()> {
+    let path = path.display();
     if classifier.sha256() != expected.sha256 {
-        let found = classifier.sha256();
-        let message = format!("made for the classifier with SHA-256 {}, given is {found}", expected.sha256);
-        return Err(
-            Error::new(ErrorKind::Mismatch, message).hint("give that classifier, or make the file anew for this one")
+        let message = format!(
+            "{path}: another classifier than the one the maps were made of: its weights' SHA-256 is {}, expected {}",
+            classifier.sha256(),
+            expected.sha256
         );
+        return Err(Error::new(ErrorKind::Mismatch, message)
+            .hint("give that classifier, or make bundle and filter anew for this one"));
     }
     if preprocess_hash(classifier.preprocess())? != expected.preprocess {
-        let message = "the classifier's weights are the expected ones, its preprocessing isn't";
-        return Err(Error::new(ErrorKind::Mismatch, message).hint("compare the config.json beside the weights"));
+        let message = format!("{path}: the weights are the expected ones, the preprocessing isn't");
+        return Err(Error::new(ErrorKind::Mismatch, message)
+            .hint("compare the configuration beside the weights with the original's"));
     }
     Ok(())
 }

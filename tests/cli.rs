@@ -1,0 +1,499 @@
+//! The program as a user meets it: exit codes, what it prints, and every kind of bad input.
+
+mod cli {
+    pub(crate) mod fixture;
+    mod outputs;
+    mod project_file;
+}
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cli::fixture::{
+    CLASSES, Fixture, Tensors, fixture, heatlens, walk, write_classifier, write_picture, write_tensors,
+};
+
+/// What a command is given; each row of the table spoils some of it.
+struct Given {
+    fixture: &'static Fixture,
+    /// A folder for spoiled copies.
+    scratch: PathBuf,
+    command: &'static str,
+    classifier: PathBuf,
+    clip: PathBuf,
+    aligner: PathBuf,
+    concepts: PathBuf,
+    images: PathBuf,
+    bundle: PathBuf,
+    filter: PathBuf,
+    output: PathBuf,
+    class: &'static str,
+    extra: Vec<String>,
+}
+
+impl Given {
+    fn new(command: &'static str, scratch: &Path, out: &Path) -> Self {
+        let fixture = fixture();
+        let split = match command {
+            "align" | "build" | "calibrate" => command,
+            _ => "test",
+        };
+        Self {
+            fixture,
+            scratch: scratch.to_owned(),
+            command,
+            classifier: fixture.path("classifier"),
+            clip: fixture.path("clip"),
+            aligner: fixture.path("aligner.safetensors"),
+            concepts: fixture.path("concepts.txt"),
+            images: fixture.path(split),
+            bundle: fixture.path("bundle"),
+            filter: fixture.path("model.heatlens"),
+            output: out.join("output"),
+            class: CLASSES[0],
+            extra: Vec::new(),
+        }
+    }
+
+    fn args(&self) -> Vec<String> {
+        let text = |path: &Path| path.display().to_string();
+        let option = |name: &str, path: &Path| vec![name.to_owned(), text(path)];
+        let classifier = || option("--classifier", &self.classifier);
+        let images = || option("--images", &self.images);
+        let mut args: Vec<String> = self.command.split(' ').map(str::to_owned).collect();
+        args.extend(match self.command {
+            "align" => [classifier(), option("--clip", &self.clip), images()].concat(),
+            "build" => [
+                classifier(),
+                option("--clip", &self.clip),
+                option("--aligner", &self.aligner),
+                option("--concepts", &self.concepts),
+                images(),
+                ["--minimum-support", "2"].map(str::to_owned).to_vec(),
+            ]
+            .concat(),
+            "calibrate" => {
+                let rate = ["--false-reject-rate", "0.5"].map(str::to_owned).to_vec();
+                [vec![text(&self.bundle)], classifier(), images(), rate].concat()
+            }
+            "evaluate filter" => [option("--filter", &self.filter), classifier(), images()].concat(),
+            "filter" => [option("--filter", &self.filter), classifier(), vec![text(&self.images)]].concat(),
+            "classify" | "embed" => [option("--model", &self.classifier), vec![text(&self.images)]].concat(),
+            "show" => {
+                [vec![text(&self.bundle)], ["--set", "correct", "--class", self.class].map(str::to_owned).to_vec()]
+                    .concat()
+            }
+            "localize" | "export" | "report" => vec![text(&self.bundle)],
+            other => panic!("no arguments are known for {other}"),
+        });
+        if !["classify", "filter", "localize"].contains(&self.command) {
+            args.extend(option("-o", &self.output));
+        }
+        args.extend(self.extra.clone());
+        args
+    }
+
+    /// A copy of a file or folder, which `spoil` changes.
+    fn spoiled(&self, original: &Path, spoil: impl FnOnce(&Path)) -> PathBuf {
+        let copy = self.scratch.join(original.file_name().unwrap());
+        if original.is_dir() {
+            for file in walk(original) {
+                let to = copy.join(file.strip_prefix(original).unwrap());
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(&file, to).unwrap();
+            }
+        } else {
+            fs::copy(original, &copy).unwrap();
+        }
+        spoil(&copy);
+        copy
+    }
+
+    /// A file with this text.
+    fn list(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.scratch.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// Cuts a file in half.
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Replaces the first occurrence of a text of the same length in a file of any format.
+fn replace(path: &Path, from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+/// Replaces a text in a text file.
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} in {text}");
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+fn first_picture(folder: &Path) -> PathBuf {
+    walk(folder).remove(0)
+}
+
+/// Bad input: what it is, the command, how its input is spoiled, and what the error must name.
+struct Row(&'static str, &'static str, fn(&mut Given), &'static [&'static str]);
+
+const ROWS: &[Row] = &[
+    Row(
+        "no weights in the folder",
+        "align",
+        |g| {
+            g.classifier = g.spoiled(&g.classifier, |dir| fs::remove_file(dir.join("model.safetensors")).unwrap());
+        },
+        &["classifier"],
+    ),
+    Row("no such model", "classify", |g| g.classifier = g.scratch.join("nowhere"), &["nowhere"]),
+    Row(
+        "truncated classifier",
+        "build",
+        |g| {
+            g.classifier = g.spoiled(&g.classifier, |dir| truncate(&dir.join("model.safetensors")));
+        },
+        &["classifier/model.safetensors"],
+    ),
+    Row(
+        "truncated CLIP",
+        "align",
+        |g| {
+            g.clip = g.spoiled(&g.clip, |dir| truncate(&dir.join("model.safetensors")));
+        },
+        &["clip/model.safetensors"],
+    ),
+    Row("truncated aligner", "build", |g| g.aligner = g.spoiled(&g.aligner, truncate), &["aligner.safetensors"]),
+    Row("truncated filter", "filter", |g| g.filter = g.spoiled(&g.filter, truncate), &["model.heatlens"]),
+    Row(
+        "truncated bundle",
+        "localize",
+        |g| {
+            g.bundle = g.spoiled(&g.bundle, |dir| truncate(&dir.join("samples.safetensors")));
+        },
+        &["bundle/samples.safetensors"],
+    ),
+    Row(
+        "a tensor of another shape",
+        "classify",
+        |g| {
+            g.classifier =
+                g.spoiled(&g.classifier, |dir| replace(&dir.join("model.safetensors"), "[16,8,3,3]", "[8,16,3,3]"));
+        },
+        &["model.safetensors", "layer2.0.conv1.weight"],
+    ),
+    Row(
+        "unknown key layout",
+        "embed",
+        |g| {
+            let tensors = Tensors::from([("encoder.weight".to_owned(), (vec![2, 2], vec![1.0; 4]))]);
+            g.classifier = g.scratch.join("unknown.safetensors");
+            write_tensors(&g.classifier, &tensors);
+        },
+        &["unknown.safetensors", "encoder.weight"],
+    ),
+    Row(
+        "CLIP without config.json",
+        "align",
+        |g| {
+            g.clip = g.spoiled(&g.clip, |dir| fs::remove_file(dir.join("config.json")).unwrap());
+        },
+        &["clip", "config.json"],
+    ),
+    Row(
+        "CLIP without a tokenizer",
+        "build",
+        |g| {
+            g.clip = g.spoiled(&g.clip, |dir| fs::remove_file(dir.join("vocab.json")).unwrap());
+        },
+        &["clip", "vocab.json"],
+    ),
+    Row(
+        "an image that doesn't decode",
+        "align",
+        |g| {
+            g.images = g.spoiled(&g.images, |dir| truncate(&first_picture(dir)));
+        },
+        &["align/cat/"],
+    ),
+    Row(
+        "an image that doesn't decode",
+        "build",
+        |g| {
+            g.images = g.spoiled(&g.images, |dir| fs::write(dir.join("dog/notes.png"), "not a picture").unwrap());
+        },
+        &["build/dog/notes.png"],
+    ),
+    Row(
+        "an empty class folder",
+        "build",
+        |g| {
+            g.images =
+                g.spoiled(&g.images, |dir| walk(&dir.join("ship")).iter().for_each(|f| fs::remove_file(f).unwrap()));
+        },
+        &["build/ship"],
+    ),
+    Row(
+        "a folder that is no class",
+        "calibrate",
+        |g| {
+            g.images = g.spoiled(&g.images, |dir| fs::rename(dir.join("ship"), dir.join("boat")).unwrap());
+        },
+        &["calibrate/boat"],
+    ),
+    Row(
+        "a folder without images",
+        "align",
+        |g| {
+            g.images = g.scratch.join("empty");
+            fs::create_dir(&g.images).unwrap();
+        },
+        &["empty"],
+    ),
+    Row(
+        "too few classes",
+        "build",
+        |g| {
+            let list = g.list("classes.txt", "cat\ndog\n");
+            g.extra = vec!["--classes".into(), list.display().to_string()];
+        },
+        &["classes.txt", "2 classes", "3 logits"],
+    ),
+    Row(
+        "a class twice",
+        "build",
+        |g| {
+            let list = g.list("classes.txt", "cat\ndog\ncat\n");
+            g.extra = vec!["--classes".into(), list.display().to_string()];
+        },
+        &["classes.txt:3", "cat"],
+    ),
+    Row("a concept twice", "build", |g| g.concepts = g.list("words.txt", "fur\nears\nfur\n"), &["words.txt:3", "fur"]),
+    Row("an empty phrase", "build", |g| g.concepts = g.list("words.txt", "fur\nears: |\n"), &["words.txt:2", "ears"]),
+    Row("one concept only", "build", |g| g.concepts = g.list("words.txt", "fur\n"), &["words.txt"]),
+    Row(
+        "a template without a placeholder",
+        "build",
+        |g| {
+            let list = g.list("templates.txt", "a photo\n");
+            g.extra = vec!["--templates".into(), list.display().to_string()];
+        },
+        &["templates.txt:1"],
+    ),
+    Row(
+        "build on the aligner's images",
+        "build",
+        |g| g.images = g.fixture.path("align"),
+        &["aligner", "--allow-overlap"],
+    ),
+    Row(
+        "calibrate on the bundle's images",
+        "calibrate",
+        |g| g.images = g.fixture.path("build"),
+        &["bundle", "--allow-overlap"],
+    ),
+    Row(
+        "evaluate on the calibration images",
+        "evaluate filter",
+        |g| g.images = g.fixture.path("calibrate"),
+        &["filter", "--allow-overlap"],
+    ),
+    Row(
+        "a bundle of another version",
+        "export",
+        |g| {
+            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 1", "\"schema\": 999"));
+        },
+        &["bundle/manifest.json", "999"],
+    ),
+    Row(
+        "a filter of another version",
+        "filter",
+        |g| {
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":1", "\\\"schema\\\":9"));
+        },
+        &["model.heatlens", "9"],
+    ),
+    Row("a file that is no filter", "evaluate filter", |g| g.filter = g.aligner.clone(), &["aligner.safetensors"]),
+    Row("a folder that is no bundle", "report", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),
+    Row(
+        "a filter with another classifier",
+        "filter",
+        |g| {
+            g.classifier = g.scratch.join("other");
+            write_classifier(&g.classifier, CLASSES.len(), 2.0);
+        },
+        &["model.heatlens"],
+    ),
+    Row(
+        "a bundle with another classifier",
+        "calibrate",
+        |g| {
+            g.classifier = g.scratch.join("other");
+            write_classifier(&g.classifier, CLASSES.len(), 2.0);
+        },
+        &["other"],
+    ),
+    Row(
+        "an aligner of another classifier",
+        "build",
+        |g| {
+            g.classifier = g.scratch.join("other");
+            write_classifier(&g.classifier, CLASSES.len(), 2.0);
+        },
+        &["aligner"],
+    ),
+    Row(
+        "an aligner of another size",
+        "build",
+        |g| {
+            g.aligner = g.scratch.join("wide.safetensors");
+            let tensors = [("weight", vec![12, 7], vec![0.5; 84]), ("bias", vec![12], vec![0.0; 12])];
+            let tensors = tensors.map(|(name, shape, values)| (name.to_owned(), (shape, values)));
+            write_tensors(&g.aligner, &Tensors::from(tensors));
+        },
+        &["wide.safetensors"],
+    ),
+    Row(
+        "no folder for the output",
+        "align",
+        |g| g.output = g.output.join("deep/aligner.safetensors"),
+        &["output/deep"],
+    ),
+    Row("no folder for the output", "build", |g| g.output = g.output.join("deep/bundle"), &["output/deep"]),
+    Row("no folder for the output", "calibrate", |g| g.output = g.output.join("deep/model.heatlens"), &["output/deep"]),
+    Row(
+        "no folder for the output",
+        "evaluate filter",
+        |g| g.output = g.output.join("deep/eval.json"),
+        &["output/deep"],
+    ),
+    Row("no folder for the output", "export", |g| g.output = g.output.join("deep/arrays"), &["output/deep"]),
+    Row("no folder for the output", "report", |g| g.output = g.output.join("deep/report.html"), &["output/deep"]),
+    Row("no folder for the output", "embed", |g| g.output = g.output.join("deep/e.safetensors"), &["output/deep"]),
+    Row("no folder for the output", "show", |g| g.output = g.output.join("deep/map.png"), &["output/deep"]),
+    Row("a file in the place of a bundle", "build", |g| g.output.set_file_name("kept.txt"), &["kept.txt"]),
+    Row("a folder that isn't ours in the place of a bundle", "build", |g| g.output.set_file_name("kept"), &["kept"]),
+    Row("a folder in the place of a file", "align", |g| g.output.set_file_name("kept"), &["kept"]),
+    Row("a map of no known format", "show", |g| g.output.set_file_name("map.bmp"), &["map.bmp"]),
+    Row("an unknown class", "show", |g| g.class = "boat", &["boat"]),
+    Row(
+        "a class and a confusion at once",
+        "show",
+        |g| g.extra = vec!["--confusion".into(), "cat:ship".into()],
+        &["--class", "--confusion"],
+    ),
+    Row(
+        "a set of attacks twice",
+        "build",
+        |g| {
+            let set = format!("a={}", g.fixture.path("attacked").display());
+            g.extra = ["--attacked", &set, "--attacked", &set].map(str::to_owned).to_vec();
+        },
+        &["`a` twice"],
+    ),
+    Row("no such adapter", "classify", |g| g.extra = vec!["--adapter".into(), "abacus".into()], &["abacus"]),
+    Row("an adapter that isn't there", "classify", |g| g.extra = vec!["--adapter".into(), "99".into()], &["99"]),
+];
+
+/// A folder's files with their bytes, and its folders.
+fn snapshot(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let with_content = |path: PathBuf| match path.is_dir() {
+        true => [vec![(path.clone(), None)], snapshot(&path)].concat(),
+        false => vec![(path.clone(), Some(fs::read(&path).unwrap()))],
+    };
+    entries.into_iter().flat_map(with_content).collect()
+}
+
+#[test]
+fn bad_input_is_refused_by_name_and_leaves_the_output_as_it_was() {
+    for Row(what, command, spoil, names) in ROWS {
+        let root = tempfile::tempdir().unwrap();
+        let [scratch, out] = ["scratch", "out"].map(|name| root.path().join(name));
+        fs::create_dir(&scratch).unwrap();
+        fs::create_dir_all(out.join("kept")).unwrap();
+        fs::write(out.join("kept.txt"), "before").unwrap();
+        fs::write(out.join("kept/inner.txt"), "before").unwrap();
+        let mut given = Given::new(command, &scratch, &out);
+        spoil(&mut given);
+        let before = snapshot(&out);
+        let output = heatlens().args(given.args()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let row = format!("{command}: {what}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{row}");
+        assert_eq!(stderr.matches("error: ").count(), 1, "{row}");
+        for name in *names {
+            assert!(stderr.contains(name), "`{name}` isn't named: {row}");
+        }
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{row}");
+        assert_eq!(snapshot(&out), before, "{row}");
+    }
+}
+
+/// The rows above fail for their own reasons only if what they spoil is sound.
+#[test]
+fn the_same_commands_succeed_on_sound_input() {
+    let root = tempfile::tempdir().unwrap();
+    for command in ["align", "calibrate", "evaluate filter", "filter", "classify", "localize", "export", "report"] {
+        let given = Given::new(command, root.path(), &root.path().join(command.replace(' ', "-")));
+        fs::create_dir_all(given.output.parent().unwrap()).unwrap();
+        heatlens().args(given.args()).assert().success();
+    }
+}
+
+#[test]
+fn skipped_images_are_counted_and_listed() {
+    let root = tempfile::tempdir().unwrap();
+    let mut given = Given::new("build", root.path(), root.path());
+    given.images = given.spoiled(&given.images, |dir| fs::write(dir.join("dog/notes.png"), "no picture").unwrap());
+    given.extra = ["--bad-images", "skip", "--json"].map(str::to_owned).to_vec();
+    let output = heatlens().args(given.args()).assert().success().get_output().clone();
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sound = walk(&fixture().path("build")).len();
+    assert_eq!(manifest["n"], sound);
+    assert_eq!(manifest["skipped"].as_array().unwrap().len(), 1);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("dog/notes.png"), "{stderr}");
+    assert!(stderr.contains(&format!("1 of {} images", sound + 1)), "{stderr}");
+}
+
+#[test]
+fn an_allowed_overlap_marks_what_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    let mut given = Given::new("build", root.path(), root.path());
+    given.images = given.fixture.path("align");
+    given.extra = ["--allow-overlap", "--json"].map(str::to_owned).to_vec();
+    let output = heatlens().args(given.args()).assert().success().get_output().clone();
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(manifest["overlap_allowed"], true);
+    assert!(manifest["notices"].to_string().contains("overlap allowed"), "{manifest}");
+}
+
+#[test]
+fn an_image_that_cannot_be_read_has_its_own_line_in_the_filters_output() {
+    let root = tempfile::tempdir().unwrap();
+    let [sound, broken] = ["sound.png", "broken.png"].map(|name| root.path().join(name));
+    write_picture(&sound, "sound");
+    fs::write(&broken, "no picture").unwrap();
+    let filter = fixture().path("model.heatlens");
+    let output = heatlens().arg("filter").arg("--filter").arg(filter).args([&broken, &sound]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0].as_object().unwrap().keys().collect::<Vec<_>>(), ["path", "error"]);
+    assert!(lines[0]["error"].as_str().unwrap().contains("broken.png"));
+    assert_eq!(lines[1]["path"], sound.display().to_string());
+    assert!(lines[1]["verdict"] == "accept" || lines[1]["verdict"] == "reject");
+}
