@@ -24,40 +24,62 @@ impl Plan {
     /// Assigns every value a slot.
     ///
     /// Inputs, outputs and accumulated values keep one of their own, since they are written or read outside the pass. The
-    /// others are placed from the largest to the smallest, each in the smallest slot that is free for all of its life
-    /// (greedy by size, Pisarchyk and Lee 2020, arXiv 2001.03288). Placing them in the order of the dispatches instead
-    /// wasted up to half of the least memory on transformers.
+    /// others are placed dispatch by dispatch, the one with the most bytes alive first, and the largest value of each first;
+    /// a value takes the slot, free for all of its life, that needs to grow least (greedy by breadth, Pisarchyk and Lee
+    /// 2020, arXiv 2001.03288).
     pub fn slots(&self) -> Slots {
-        let pinned = self.pinned();
         let lives = self.lives();
-        let bytes_of = |var: usize| 4 * self.values[var].len as u64;
         let mut slots = Slots { slot_of: vec![usize::MAX; self.values.len()], bytes: Vec::new() };
-        let mut taken: Vec<Vec<(usize, usize)>> = Vec::new();
-        let mut order: Vec<usize> = (0..self.values.len()).collect();
-        order.sort_by_key(|&var| std::cmp::Reverse(bytes_of(var)));
-        for var in order {
-            let (first, last) = if pinned[var] { (0, usize::MAX) } else { lives[var] };
-            let is_free = |slot: &usize| taken[*slot].iter().all(|&(start, end)| last < start || end < first);
-            // Slots are made from the largest to the smallest, so the last free one fits best.
-            let slot = (0..taken.len()).rev().find(is_free).unwrap_or_else(|| {
-                slots.bytes.push(bytes_of(var));
+        let mut taken: Vec<Vec<Life>> = Vec::new();
+        for var in self.placing_order(&lives) {
+            let bytes = self.bytes_of(var);
+            let is_free = |slot: &usize| taken[*slot].iter().all(|life| !life.overlaps(&lives[var]));
+            let cost = |slot: &usize| {
+                let has: u64 = slots.bytes[*slot];
+                (bytes.saturating_sub(has), has.abs_diff(bytes))
+            };
+            let slot = (0..taken.len()).filter(is_free).min_by_key(cost).unwrap_or_else(|| {
+                slots.bytes.push(0);
                 taken.push(Vec::new());
                 taken.len() - 1
             });
-            taken[slot].push((first, last));
+            slots.bytes[slot] = slots.bytes[slot].max(bytes);
+            taken[slot].push(lives[var]);
             slots.slot_of[var] = slot;
         }
         slots
     }
 
+    /// Every value once: those alive at the fullest dispatch from the largest to the smallest, then those of the next.
+    fn placing_order(&self, lives: &[Life]) -> Vec<usize> {
+        let mut steps: Vec<usize> = (0..self.dispatches.len()).collect();
+        steps.sort_by_key(|&step| std::cmp::Reverse(self.live_bytes(lives, step)));
+        let mut is_placed = vec![false; self.values.len()];
+        let mut order = Vec::with_capacity(self.values.len());
+        let mut place = |mut vars: Vec<usize>| {
+            vars.sort_by_key(|&var| std::cmp::Reverse(self.bytes_of(var)));
+            order.extend(vars.into_iter().filter(|&var| !std::mem::replace(&mut is_placed[var], true)));
+        };
+        for step in steps {
+            place((0..self.values.len()).filter(|&var| lives[var].contains(step)).collect());
+        }
+        // A plan without dispatches may still have inputs.
+        place((0..self.values.len()).collect());
+        order
+    }
+
     /// The bytes that must exist at once: the largest sum, over the dispatches, of the values alive at it.
     pub fn peak_live_bytes(&self) -> u64 {
-        let (pinned, lives) = (self.pinned(), self.lives());
-        let alive = |step: usize| {
-            let is_alive = |var: &usize| pinned[*var] || (lives[*var].0..=lives[*var].1).contains(&step);
-            (0..self.values.len()).filter(is_alive).map(|var| 4 * self.values[var].len as u64).sum()
-        };
-        (0..self.dispatches.len()).map(alive).max().unwrap_or(0)
+        let lives = self.lives();
+        (0..self.dispatches.len()).map(|step| self.live_bytes(&lives, step)).max().unwrap_or(0)
+    }
+
+    fn live_bytes(&self, lives: &[Life], step: usize) -> u64 {
+        (0..self.values.len()).filter(|&var| lives[var].contains(step)).map(|var| self.bytes_of(var)).sum()
+    }
+
+    fn bytes_of(&self, var: usize) -> u64 {
+        4 * self.values[var].len as u64
     }
 
     fn pinned(&self) -> Vec<bool> {
@@ -71,17 +93,37 @@ impl Plan {
         pinned
     }
 
-    /// The dispatch that writes each value and the last that touches it.
-    fn lives(&self) -> Vec<(usize, usize)> {
-        let mut lives = vec![(0, 0); self.values.len()];
+    /// From the dispatch that writes each value to the last that touches it; always, for pinned ones.
+    fn lives(&self) -> Vec<Life> {
+        let mut lives = vec![Life { first: 0, last: 0 }; self.values.len()];
         for (step, dispatch) in self.dispatches.iter().enumerate() {
-            lives[dispatch.output.0] = (step, step);
+            lives[dispatch.output.0] = Life { first: step, last: step };
             for source in &dispatch.reads {
                 if let Source::Var(var) = source {
-                    lives[var.0].1 = step;
+                    lives[var.0].last = step;
                 }
             }
         }
+        for (life, _) in lives.iter_mut().zip(self.pinned()).filter(|(_, pinned)| *pinned) {
+            *life = Life { first: 0, last: usize::MAX };
+        }
         lives
+    }
+}
+
+/// The dispatches during which a value must be kept, both ends included.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    first: usize,
+    last: usize,
+}
+
+impl Life {
+    fn contains(&self, step: usize) -> bool {
+        (self.first..=self.last).contains(&step)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
     }
 }
