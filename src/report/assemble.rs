@@ -19,7 +19,7 @@ use crate::semantics::{
 };
 
 /// How many example images the report shows at most.
-const EXAMPLES: usize = 60;
+const EXAMPLES: usize = 80;
 /// How many of an example's concepts are named.
 const TOP_CONCEPTS: usize = 4;
 /// Cells near a tie are worth a notice from this share on.
@@ -44,6 +44,7 @@ pub fn of_bundle(
     step(observer, "localisation", 0, 1)?;
     let localization = bundle.localize_with(device, &LocalizeOptions::default(), &findings)?;
     step(observer, "localisation", 1, 1)?;
+    let maps = maps(bundle, device, &findings)?;
     let confusion = bundle.sets()?.confusion_matrix();
     let right: u64 = (0..classes).map(|class| confusion[class][class]).sum();
     let images = bundle.samples().labels.len() as u64;
@@ -51,7 +52,7 @@ pub fn of_bundle(
     let unknown = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
     Ok(ReportData {
         title: bundle.name(),
-        facts: facts(bundle),
+        facts: facts(bundle, &maps),
         notices: notices(bundle),
         classes: manifest.classes.clone(),
         concepts: manifest.concepts.clone(),
@@ -59,7 +60,7 @@ pub fn of_bundle(
         recall: (0..classes).map(recall).collect(),
         confusion,
         min_support: manifest.minimum_support,
-        maps: maps(bundle, device, &findings)?,
+        maps,
         responsible: findings.iter().enumerate().flat_map(|(class, found)| responsible(class, found)).collect(),
         examples: examples(bundle, &localization)?,
         localization: Some(faults(&localization, manifest.aligner.as_ref())),
@@ -185,19 +186,20 @@ fn aligner_facts(figures: &AlignerFigures) -> Vec<Fact> {
         fact(
             "fitted on",
             format!("{} images", thousands(figures.fitted as u64)),
-            format!("λ = {:.3e}", figures.lambda),
+            format!("λ = {}", short(figures.lambda)),
         ),
     ];
     facts.extend(figures.zero_shot_agreement.map(|share| fact("same zero-shot class as CLIP", percent(share), "")));
     facts
 }
 
-fn facts(bundle: &Bundle) -> Vec<Fact> {
+fn facts(bundle: &Bundle, maps: &[ReportMap]) -> Vec<Fact> {
     let manifest = bundle.manifest();
     let model = |name: &str, model: &ModelIdentity| fact(name, file_name(&model.path), model.sha256.clone());
     let features = bundle.samples().features.columns();
     let embedding = bundle.directions().columns();
     let pairs = manifest.concepts.len() * (manifest.concepts.len() - 1) / 2;
+    let families = maps.iter().filter(|map| map.view.flags.is_some()).count();
     let mut facts = vec![
         model("classifier", &manifest.classifier),
         model("CLIP", &manifest.clip),
@@ -206,8 +208,8 @@ fn facts(bundle: &Bundle) -> Vec<Fact> {
         fact("concepts and prompts", counted(manifest.concepts.len(), "concept"), manifest.templates.join(" | ")),
         fact(
             "tests",
-            format!("{pairs} pairs a map"),
-            "each difference map is a family of its own at a false discovery rate of 5 %",
+            format!("{families} families of {pairs}"),
+            "each supported difference map is one, at a false discovery rate of 5 %",
         ),
         fact("adapter", manifest.adapter.clone(), ""),
     ];
@@ -230,7 +232,7 @@ fn facts(bundle: &Bundle) -> Vec<Fact> {
 }
 
 /// What a reader should know before believing a number.
-fn notices(bundle: &Bundle) -> Vec<String> {
+pub(super) fn notices(bundle: &Bundle) -> Vec<String> {
     let manifest = bundle.manifest();
     let mut notices = manifest.notices.clone();
     if manifest.overlap_allowed && !notices.iter().any(|notice| notice.contains("overlap")) {
@@ -271,8 +273,15 @@ fn examples(bundle: &Bundle, localization: &semantics::Localization) -> Result<V
         queues[KINDS.len() * labels[row] + kind].push(row);
     }
     let most = queues.iter().map(Vec::len).max().unwrap_or(0);
-    let turns = (0..most).flat_map(|turn| queues.iter().filter_map(move |queue| queue.get(turn).copied()));
-    let mut rows: Vec<usize> = turns.take(EXAMPLES).collect();
+    let mut rows: Vec<usize> = Vec::new();
+    for turn in 0..most {
+        let next = queues.iter().filter_map(|queue| queue.get(turn).copied());
+        rows.extend(next.take(EXAMPLES - rows.len()));
+        // Another turn is whole or not at all: the last classes would come off badly.
+        if rows.len() + queues.iter().filter(|queue| queue.len() > turn + 1).count() > EXAMPLES {
+            break;
+        }
+    }
     rows.sort_by_key(|&row| (labels[row], verdicts[row].is_none(), predictions[row]));
     let example = |row: usize| {
         let mut ranked: Vec<usize> = (0..scores.columns()).collect();
@@ -300,94 +309,11 @@ pub(super) fn counted(n: usize, what: &str) -> String {
     format!("{} {what}{plural}", thousands(n as u64))
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+/// A number of any size in at most four digits.
+fn short(value: f64) -> String {
+    if (0.01..1000.0).contains(&value) { format!("{value:.2}") } else { format!("{value:.2e}") }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::Silent;
-    use crate::report::html;
-    use crate::semantics::{Bundle, testing};
-
-    /// The bundle of [`testing`] with thumbnails, written and read back.
-    fn stored(folder: &Path) -> Bundle {
-        let mut bundle = testing::bundle();
-        let thumbnails: Vec<Vec<u8>> = (0..bundle.manifest().n).map(|row| vec![0xff, 0xd8, 0xff, row as u8]).collect();
-        bundle.save(&folder.join("planes"), &thumbnails).unwrap();
-        Bundle::open(&folder.join("planes")).unwrap()
-    }
-
-    #[test]
-    fn every_part_is_filled_from_the_bundle() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundle = stored(folder.path());
-        let data = of_bundle(&bundle, &Device::best().unwrap(), None, &Silent).unwrap();
-        assert_eq!(data.title, "planes");
-        assert_eq!(data.confusion, [[9, 7, 1], [2, 6, 0], [0, 0, 0]]);
-        assert_eq!(data.accuracy.value, 15.0 / 25.0);
-        assert_eq!(data.recall[1].unwrap().value, 6.0 / 8.0);
-        assert_eq!(data.recall[2], None);
-        assert!(data.notices.iter().any(|notice| notice.contains("images/ship/broken.png")), "{:?}", data.notices);
-        assert!(data.facts.iter().any(|fact| fact.value == "7 changed the prediction, 2 failed"));
-        assert!(data.evaluation.is_none());
-
-        let sets: Vec<&str> = data.maps.iter().filter(|map| map.class == 1).map(|map| map.set.as_str()).collect();
-        let expected =
-            ["differential", "false-alarm-differential", "loss", "correct", "missed", "false-alarm", "adversarial"];
-        assert_eq!(sets, expected);
-        let map = |class: usize, set: &str| {
-            &data.maps.iter().find(|map| (map.class, map.set.as_str()) == (class, set)).unwrap().view
-        };
-        assert!(map(0, "differential").supported && !map(1, "differential").supported);
-        assert_eq!(map(1, "loss").sides[1].n, 8);
-        assert!(!map(2, "loss").supported);
-
-        let of = |class: usize, origin: &str| {
-            data.responsible.iter().find(|found| found.class == class && found.origin == origin).unwrap()
-        };
-        let findings = bundle.findings(&Device::best().unwrap(), &Silent).unwrap();
-        let expected = findings[0].responsible.as_ref().unwrap();
-        let shown = of(0, "differential");
-        assert_eq!((shown.lost.len(), shown.pairs.len()), (expected.lost.len(), expected.pairs.len()));
-        let (change, found) = (&shown.intruding[0], &expected.intruding[0]);
-        assert_eq!(
-            (&change.concept, change.change.value, change.change.low),
-            (&found.concept, found.change, found.low)
-        );
-        let (pair, found) = (&shown.pairs[0], &expected.pairs[0]);
-        assert_eq!((&pair.stronger, &pair.weaker, pair.significant), (&found.stronger, &found.weaker, found.flagged));
-        assert!(of(0, "loss").supported && !of(1, "differential").supported && of(1, "differential").lost.is_empty());
-
-        let found = data.localization.as_ref().unwrap();
-        assert_eq!(found.totals.n(), 10);
-        assert_eq!(found.classes.iter().map(Verdicts::n).collect::<Vec<_>>(), [8, 2, 0]);
-        let counted = |verdict: &str| data.examples.iter().filter(|e| e.verdict.as_deref() == Some(verdict)).count();
-        assert_eq!(data.examples.len(), 25, "few enough to show all");
-        assert_eq!(
-            [counted("head"), counted("encoder"), counted("undetermined")].map(|count| count as u64),
-            [found.totals.head, found.totals.encoder, found.totals.undetermined]
-        );
-        let ninth = data.examples.iter().find(|example| example.path == "images/plane/9.png").unwrap();
-        assert_eq!((ninth.label, ninth.prediction, ninth.thumbnail[3]), (0, 1, 9));
-        let scores = bundle.samples().scores.row(9);
-        let best = (0..4).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
-        assert_eq!(ninth.concepts[0], bundle.manifest().concepts[best]);
-
-        let page = html(&data).unwrap();
-        assert!(page.contains("Not evaluated") && page.contains("planes"));
-    }
-
-    #[test]
-    fn overlap_and_near_ties_are_noticed() {
-        let mut bundle = testing::bundle();
-        bundle.manifest.overlap_allowed = true;
-        let texts = notices(&bundle).join("\n");
-        assert!(texts.contains("--allow-overlap") && texts.contains("2.0 %"), "{texts}");
-        bundle.manifest.near_ties = 0;
-        bundle.manifest.notices = vec!["overlap allowed: the aligner was fitted on 3 of these".into()];
-        bundle.manifest.skipped.clear();
-        assert_eq!(notices(&bundle), bundle.manifest.notices);
-    }
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

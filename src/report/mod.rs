@@ -13,6 +13,8 @@
 //! ```
 
 mod assemble;
+#[cfg(test)]
+mod assemble_tests;
 mod canvas;
 mod chart;
 mod colors;

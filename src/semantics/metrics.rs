@@ -3,7 +3,7 @@
 //! Scores follow the out-of-distribution convention: larger is more suspicious, and the defects are the positives. Tied scores are
 //! always taken together, so no figure depends on the order of the images.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate, Interval};
@@ -161,12 +161,18 @@ impl Ranking {
 /// A point of the accuracy-against-coverage curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoveragePoint {
-    /// Images with at most this score are accepted.
+    /// Images with at most this score are accepted; infinite (in JSON null) where those without a score are accepted too.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub threshold: f64,
     /// The share of images accepted.
     pub coverage: f64,
     /// The share of the accepted that is sound.
     pub accuracy: f64,
+}
+
+/// JSON has no infinity and gets null in its place.
+fn infinite_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 /// How well a score detects one kind of defect, with 95 % bootstrap intervals. Defects and sound images are drawn anew separately,
@@ -265,4 +271,17 @@ fn estimate(value: f64, interval: Option<Interval>) -> Estimate {
 
 fn total(groups: &[(u64, u64)]) -> (u64, u64) {
     groups.iter().fold((0, 0), |sum, group| (sum.0 + group.0, sum.1 + group.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_that_ends_with_images_without_a_score_is_read_back_from_json() {
+        let curve = Ranking::new(&[0.5, f64::INFINITY, -1.0], &[false, true, false]).unwrap().coverage_curve();
+        assert_eq!(curve.last().unwrap().threshold, f64::INFINITY);
+        let json = serde_json::to_string(&curve).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<CoveragePoint>>(&json).unwrap(), curve);
+    }
 }
