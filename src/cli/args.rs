@@ -178,6 +178,11 @@ pub(crate) fn class_names(list: Option<&Path>, classifier: &Classifier, model: &
     Err(Error::new(ErrorKind::Mismatch, message).hint("name every class, one a line in logit order"))
 }
 
+/// Names the images in an error that says they were used before.
+pub(crate) fn name_overlap(error: Error, images: &Path) -> Error {
+    if error.kind() == ErrorKind::Overlap { error.at(images.display()) } else { error }
+}
+
 /// Fails before the work is done if its result couldn't be written to the file `path`.
 ///
 /// # Errors

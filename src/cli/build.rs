@@ -7,7 +7,7 @@ use heatlens::semantics::{BuildInputs, BuildOptions, Concepts, MINIMUM_SUPPORT, 
 use heatlens::{Aligner, Bundle, Result};
 
 use super::Context;
-use super::args::{Attacked, ImageArgs, attacked, check_output_folder, class_names, labelled};
+use super::args::{Attacked, ImageArgs, attacked, check_output_folder, class_names, labelled, name_overlap};
 use super::output::{Outcome, percent};
 
 /// Run classifier, CLIP and aligner over labelled images and write a bundle: scores, heatmaps, everything that later
@@ -97,6 +97,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
         images_path: &args.images,
     };
     Bundle::build(context.device()?, &inputs, &options, &context.progress, &args.bundle)
+        .map_err(|e| name_overlap(e, &args.images))
 }
 
 /// What was built, in a few lines.

@@ -6,7 +6,7 @@ use heatlens::semantics::{CalibrateOptions, Distance, FilterHeader, Fraction, Sc
 use heatlens::{Bundle, Filter, Result};
 
 use super::Context;
-use super::args::{ImageArgs, check_output, labelled};
+use super::args::{ImageArgs, check_output, labelled, name_overlap};
 use super::output::{Outcome, percent};
 
 /// Calibrate a runtime filter on labelled images that were used for nothing else, and write it as one file
@@ -71,7 +71,8 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
         allow_overlap: args.allow_overlap,
     };
     let classifier = args.classifier.as_deref();
-    let file = Filter::calibrate(context.device()?, &bundle, classifier, &images, &options, &context.progress)?;
+    let file = Filter::calibrate(context.device()?, &bundle, classifier, &images, &options, &context.progress)
+        .map_err(|e| name_overlap(e, &args.images))?;
     file.save(&args.filter)?;
     Ok(file.header().clone())
 }

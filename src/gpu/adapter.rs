@@ -1,5 +1,6 @@
 //! Which adapters there are, and which one to use.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -53,6 +54,9 @@ pub struct DeviceOptions {
     pub checked_shaders: bool,
     /// Run the kernels of another profile than the adapter's kind calls for (tests run both).
     pub profile: Option<Profile>,
+    /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
+    /// with every run-time check.
+    pub replaced_shaders: BTreeMap<String, String>,
 }
 
 /// What is known of an adapter.

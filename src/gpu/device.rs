@@ -1,6 +1,6 @@
 //! An open device: what it shares between plans.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterSummary, DeviceOptions};
@@ -21,6 +21,7 @@ pub(super) struct Shared {
     pub(super) profile: Profile,
     summary: AdapterSummary,
     pipelines: Pipelines,
+    dispatches: Mutex<BTreeMap<&'static str, u64>>,
     uploads: Mutex<HashMap<usize, Upload>>,
 }
 
@@ -61,7 +62,8 @@ impl Device {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
         let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter));
-        Ok(Self::new(summary, profile, options.checked_shaders, device, queue))
+        let pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
+        Ok(Self::new(summary, profile, pipelines, device, queue))
     }
 
     /// Uses a host program's own device, so that it can share one between its window and heatlens.
@@ -87,12 +89,19 @@ impl Device {
             return Err(Error::new(ErrorKind::Limit, message)
                 .hint("request the device with these limits, or with adapter.limits()"));
         }
-        Ok(Self::new(adapter::summary(0, adapter), adapter::profile(adapter), false, device, queue))
+        let pipelines = Pipelines::new(false, BTreeMap::new());
+        Ok(Self::new(adapter::summary(0, adapter), adapter::profile(adapter), pipelines, device, queue))
     }
 
-    fn new(summary: AdapterSummary, profile: Profile, checked: bool, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let pipelines = Pipelines::new(checked);
-        Self(Arc::new(Shared { device, queue, profile, summary, pipelines, uploads: Mutex::default() }))
+    fn new(
+        summary: AdapterSummary,
+        profile: Profile,
+        pipelines: Pipelines,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+    ) -> Self {
+        let (dispatches, uploads) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { device, queue, profile, summary, pipelines, dispatches, uploads }))
     }
 
     /// What is known of the adapter.
@@ -109,6 +118,11 @@ impl Device {
     pub fn max_value_bytes(&self) -> u64 {
         let limits = self.0.device.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// How often each shader has been dispatched so far, by its name.
+    pub fn dispatches(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.0.dispatches).clone()
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -138,7 +152,13 @@ impl Shared {
         }
     }
 
-    /// The pipelines of `keys`, the new ones compiled side by side.
+    /// Counts dispatches of shaders.
+    pub(super) fn count_dispatches(&self, shaders: impl Iterator<Item = &'static str>) {
+        let mut dispatches = lock(&self.dispatches);
+        shaders.for_each(|shader| *dispatches.entry(shader).or_default() += 1);
+    }
+
+    /// The pipelines of `launches`, the new ones compiled side by side.
     pub(super) fn pipelines(&self, launches: &[&crate::kernels::Launch]) -> Result<Vec<Arc<Pipeline>>> {
         self.pipelines.get(self, launches)
     }

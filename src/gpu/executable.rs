@@ -40,6 +40,7 @@ pub struct Executable {
 }
 
 struct Step {
+    shader: &'static str,
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     grid: [u32; 3],
@@ -96,7 +97,13 @@ impl Device {
                         layout: &pipeline.layout,
                         entries: &entries,
                     });
-                    Step { pipeline, bind_group, grid: launch.grid, flops: dispatch.kernel.flops() }
+                    Step {
+                        shader: launch.shader.label,
+                        pipeline,
+                        bind_group,
+                        grid: launch.grid,
+                        flops: dispatch.kernel.flops(),
+                    }
                 })
                 .collect();
             let named = |list: &[(String, crate::plan::Var)]| {
@@ -267,6 +274,7 @@ impl Executable {
             offset += bytes;
         }
         shared.queue.submit([current.finish()]);
+        shared.count_dispatches(self.steps.iter().map(|step| step.shader));
     }
 
     /// The steps, cut where a watchdog might become impatient.

@@ -86,7 +86,7 @@ impl Fixture {
             fs::create_dir_all(&folder).unwrap();
             fs::rename(path, folder.join(name)).unwrap();
         }
-        // An "attack": the test pictures with the same names, mirrored.
+        // An "attack": the build pictures under the same names, mirrored.
         for entry in walk(&self.path("build")) {
             let to = self.path("attacked").join(entry.strip_prefix(self.path("build")).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();

@@ -1,0 +1,136 @@
+//! What a command is given, and the ways in which it is spoiled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::fixture::{CLASSES, Fixture, fixture, walk};
+
+/// What a command is given; each row of the table spoils some of it.
+pub(crate) struct Given {
+    pub(crate) fixture: &'static Fixture,
+    /// A folder for spoiled copies.
+    pub(crate) scratch: PathBuf,
+    command: &'static str,
+    pub(crate) classifier: PathBuf,
+    pub(crate) clip: PathBuf,
+    pub(crate) aligner: PathBuf,
+    pub(crate) concepts: PathBuf,
+    pub(crate) images: PathBuf,
+    pub(crate) bundle: PathBuf,
+    pub(crate) filter: PathBuf,
+    pub(crate) output: PathBuf,
+    pub(crate) class: &'static str,
+    pub(crate) extra: Vec<String>,
+}
+
+impl Given {
+    pub(crate) fn new(command: &'static str, scratch: &Path, out: &Path) -> Self {
+        let fixture = fixture();
+        let split = match command {
+            "align" | "build" | "calibrate" => command,
+            _ => "test",
+        };
+        Self {
+            fixture,
+            scratch: scratch.to_owned(),
+            command,
+            classifier: fixture.path("classifier"),
+            clip: fixture.path("clip"),
+            aligner: fixture.path("aligner.safetensors"),
+            concepts: fixture.path("concepts.txt"),
+            images: fixture.path(split),
+            bundle: fixture.path("bundle"),
+            filter: fixture.path("model.heatlens"),
+            output: out.join("output"),
+            class: CLASSES[0],
+            extra: Vec::new(),
+        }
+    }
+
+    pub(crate) fn args(&self) -> Vec<String> {
+        let text = |path: &Path| path.display().to_string();
+        let option = |name: &str, path: &Path| vec![name.to_owned(), text(path)];
+        let classifier = || option("--classifier", &self.classifier);
+        let images = || option("--images", &self.images);
+        let mut args: Vec<String> = self.command.split(' ').map(str::to_owned).collect();
+        args.extend(match self.command {
+            "align" => [classifier(), option("--clip", &self.clip), images()].concat(),
+            "build" => [
+                classifier(),
+                option("--clip", &self.clip),
+                option("--aligner", &self.aligner),
+                option("--concepts", &self.concepts),
+                images(),
+                ["--minimum-support", "2"].map(str::to_owned).to_vec(),
+            ]
+            .concat(),
+            "calibrate" => {
+                let rate = ["--false-reject-rate", "0.5"].map(str::to_owned).to_vec();
+                [vec![text(&self.bundle)], classifier(), images(), rate].concat()
+            }
+            "evaluate filter" => [option("--filter", &self.filter), classifier(), images()].concat(),
+            "filter" => [option("--filter", &self.filter), classifier(), vec![text(&self.images)]].concat(),
+            "classify" | "embed" => [option("--model", &self.classifier), vec![text(&self.images)]].concat(),
+            "show" => {
+                [vec![text(&self.bundle)], ["--set", "correct", "--class", self.class].map(str::to_owned).to_vec()]
+                    .concat()
+            }
+            "localize" | "export" | "report" => vec![text(&self.bundle)],
+            other => panic!("no arguments are known for {other}"),
+        });
+        if !["classify", "filter", "localize"].contains(&self.command) {
+            args.extend(option("-o", &self.output));
+        }
+        args.extend(self.extra.clone());
+        args
+    }
+
+    /// A copy of a file or folder, which `spoil` changes.
+    pub(crate) fn spoiled(&self, original: &Path, spoil: impl FnOnce(&Path)) -> PathBuf {
+        let copy = self.scratch.join(original.file_name().unwrap());
+        if original.is_dir() {
+            for file in walk(original) {
+                let to = copy.join(file.strip_prefix(original).unwrap());
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(&file, to).unwrap();
+            }
+        } else {
+            fs::copy(original, &copy).unwrap();
+        }
+        spoil(&copy);
+        copy
+    }
+
+    /// A file with this text.
+    pub(crate) fn list(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.scratch.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// Cuts a file in half.
+pub(crate) fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Replaces the first occurrence of a text of the same length in a file of any format.
+pub(crate) fn replace(path: &Path, from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+    bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+/// Replaces a text in a text file.
+pub(crate) fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} in {text}");
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+pub(crate) fn first_picture(folder: &Path) -> PathBuf {
+    walk(folder).remove(0)
+}
