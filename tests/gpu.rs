@@ -1,71 +1,27 @@
 //! The GPU is really used: the method dispatches every kernel, and a wrong shader changes what it finds.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod support {
+    pub(crate) mod demo;
+}
 
-use heatlens::dataset::{Dataset, DatasetOptions};
+use std::collections::BTreeMap;
+
 use heatlens::gpu::DeviceOptions;
 use heatlens::kernels::{Profile, cases};
-use heatlens::models::{Classifier, Clip};
-use heatlens::semantics::{
-    AlignOptions, BuildInputs, BuildOptions, CalibrateOptions, Concepts, Distance, FilterFile, Fraction,
-    LocalizeOptions, RunOptions, ScoreMode, Templates,
-};
+use heatlens::semantics::{CalibrateOptions, Distance, FilterFile, Fraction, LocalizeOptions, RunOptions, ScoreMode};
 use heatlens::{Aligner, Bundle, Device, Filter, Result, Silent};
+use support::demo::Demo;
 
-/// The demo's models, lists and some of its pictures.
-struct Demo {
-    classifier: Classifier,
-    clip: Clip,
-    classes: Vec<String>,
-    concepts: Concepts,
+/// The demo, and a folder to write to.
+struct Story {
+    demo: Demo,
     folder: tempfile::TempDir,
 }
 
-fn path(part: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "weights/demo", part].iter().collect()
-}
-
-impl Demo {
-    fn open() -> Self {
-        let classes = std::fs::read_to_string(path("classes.txt")).unwrap();
-        Self {
-            classifier: Classifier::open(path("classifier"), &Silent).unwrap(),
-            clip: Clip::open(path("clip")).unwrap(),
-            classes: classes.lines().map(str::to_owned).collect(),
-            concepts: Concepts::from_file(path("concepts.txt")).unwrap(),
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    /// Every so-manieth picture of a split.
-    fn images(&self, split: &str, every: usize) -> Dataset {
-        let mut images = Dataset::open(&path(split), Some(&self.classes), &DatasetOptions::default()).unwrap();
-        images.samples = images.samples.into_iter().step_by(every).collect();
-        images
-    }
-
-    fn align(&self, device: &Device) -> Result<Aligner> {
-        let options = AlignOptions { lambda: Some(1.0), ..AlignOptions::default() };
-        Aligner::fit(device, &self.classifier, &self.clip, &self.images("images/align", 40), &options, &Silent)
-    }
-
+impl Story {
     fn build(&self, device: &Device, aligner: &Aligner, every: usize) -> Result<Bundle> {
-        let inputs = BuildInputs {
-            classifier: &self.classifier,
-            classifier_path: &path("classifier"),
-            clip: &self.clip,
-            clip_path: &path("clip"),
-            aligner,
-            concepts: &self.concepts,
-            classes: &self.classes,
-            templates: &Templates::default(),
-            images: &self.images("images/build", every),
-            images_path: &path("images/build"),
-        };
-        let options = BuildOptions { minimum_support: 1, ..BuildOptions::default() };
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
-        Bundle::build(device, &inputs, &options, &Silent, &folder.path().join("bundle"))
+        self.demo.build(device, aligner, every, &Silent, &folder.path().join("bundle"))
     }
 
     fn calibrate(&self, device: &Device, bundle: &Bundle) -> Result<FilterFile> {
@@ -77,7 +33,7 @@ impl Demo {
             run: RunOptions::default(),
             allow_overlap: false,
         };
-        Filter::calibrate(device, bundle, None, &self.images("images/calibrate", 4), &options, &Silent)
+        Filter::calibrate(device, bundle, None, &self.demo.images("images/calibrate", 4), &options, &Silent)
     }
 
     /// The scores of a few pictures, with predictions and counts: everything that a map is made of.
@@ -95,7 +51,7 @@ impl Demo {
         let file = self.folder.path().join("model.heatlens");
         filter.save(&file)?;
         let filter = Filter::open(device, &file, None)?;
-        let samples = self.images("images/test", 100).samples;
+        let samples = self.demo.images("images/test", 100).samples;
         samples.iter().map(|sample| Ok(filter.check_file(sample.path.as_ref())?.score.map(f64::to_bits))).collect()
     }
 }
@@ -128,24 +84,24 @@ fn shaders(profile: Profile) -> Vec<&'static str> {
 
 #[test]
 fn every_kernel_runs_and_none_can_be_wrong_unseen() {
-    let demo = Demo::open();
+    let story = Story { demo: Demo::open(), folder: tempfile::tempdir().unwrap() };
     let device = Device::best().unwrap();
-    let aligner = demo.align(&device).unwrap();
-    let bundle = demo.build(&device, &aligner, 6).unwrap();
+    let aligner = story.demo.align(&device).unwrap();
+    let bundle = story.build(&device, &aligner, 6).unwrap();
     bundle.localize(&device, &LocalizeOptions::default(), &Silent).unwrap();
-    let filter = demo.calibrate(&device, &bundle).unwrap();
-    let suspicions = demo.suspicions(&device, &filter).unwrap();
+    let filter = story.calibrate(&device, &bundle).unwrap();
+    let suspicions = story.suspicions(&device, &filter).unwrap();
     assert!(suspicions.iter().any(Option::is_some));
-    let findings = demo.findings(&device, &aligner).unwrap();
+    let findings = story.findings(&device, &aligner).unwrap();
     let dispatched: Vec<&str> = device.dispatches().into_keys().collect();
     assert_eq!(dispatched, shaders(device.profile()), "the shaders that the method runs, and those there are");
 
     for shader in dispatched {
         let broken = without(shader);
         let goes_unseen = match shader {
-            "gram" => demo.align(&broken).is_ok_and(|found| found.weight().data() == aligner.weight().data()),
-            "map_distances" => demo.suspicions(&broken, &filter).is_ok_and(|found| found == suspicions),
-            _ => demo.findings(&broken, &aligner).is_ok_and(|found| found == findings),
+            "gram" => story.demo.align(&broken).is_ok_and(|found| found.weight().data() == aligner.weight().data()),
+            "map_distances" => story.suspicions(&broken, &filter).is_ok_and(|found| found == suspicions),
+            _ => story.findings(&broken, &aligner).is_ok_and(|found| found == findings),
         };
         assert!(broken.dispatches().contains_key(shader), "{shader} wasn't run");
         assert!(!goes_unseen, "{shader} does nothing, and nothing changes");

@@ -101,11 +101,14 @@ impl Container {
         })
     }
 
-    /// The file's bytes.
+    /// The file's bytes, the same ones each time.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
         let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
-        safetensors::serialize(&self.arrays, metadata)
-            .map_err(|e| Error::new(ErrorKind::Format, "a safetensors file can't be made").caused_by(e))
+        let mut bytes = safetensors::serialize(&self.arrays, metadata)
+            .map_err(|e| Error::new(ErrorKind::Format, "a safetensors file can't be made").caused_by(e))?;
+        sort_metadata(&mut bytes)
+            .map_err(|e| Error::new(ErrorKind::Format, "a safetensors header can't be sorted").caused_by(e))?;
+        Ok(bytes)
     }
 
     /// Writes the file, atomically.
@@ -179,5 +182,41 @@ impl Container {
         let values = self.values(name, &shape)?;
         let (found, _) = self.array::<f32>(name)?;
         Ok(Tensor::new(found, values))
+    }
+}
+
+/// Sorts the metadata in a file's header, which safetensors takes and writes as a hash map, in no order.
+fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
+    let Some((length, rest)) = file.split_first_chunk_mut() else { return Ok(()) };
+    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header)?;
+    if let Some(metadata) = fields.get_mut("__metadata__").and_then(serde_json::Value::as_object_mut) {
+        metadata.sort_keys();
+        let sorted = serde_json::to_vec(&fields)?;
+        header.fill(b' ');
+        header[..sorted.len()].copy_from_slice(&sorted);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() {
+        let make = || {
+            let mut container = Container::default();
+            container.insert("values", &[3], &[1.5_f32, -0.0, 2.0]);
+            for key in 0..20 {
+                container.describe(&format!("key {key}"), format!("\"quoted\" é {key}"));
+            }
+            container
+        };
+        let bytes = make().to_bytes().unwrap();
+        assert!((0..10).all(|_| make().to_bytes().unwrap() == bytes));
+        let read = Container::parse("file", &bytes).unwrap();
+        assert_eq!(read.metadata, make().metadata);
+        assert_eq!(read.arrays, make().arrays);
     }
 }

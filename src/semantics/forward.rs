@@ -114,6 +114,7 @@ pub(crate) fn run_images(
     all.indices.iter().for_each(|&index| is_done[index] = true);
     let left: Vec<usize> = (0..samples.len()).filter(|&index| !is_done[index]).collect();
     if left.is_empty() {
+        sort_rows(&mut all);
         return Ok(all);
     }
     let record = |batch| {

@@ -1,0 +1,71 @@
+//! The demo's models, lists and pictures, for tests that run the method.
+
+use std::path::{Path, PathBuf};
+
+use heatlens::dataset::{Dataset, DatasetOptions};
+use heatlens::models::{Classifier, Clip};
+use heatlens::semantics::{AlignOptions, BuildInputs, BuildOptions, Concepts, Templates};
+use heatlens::{Aligner, Bundle, Device, Observer, Result, Silent};
+
+/// The demo's models and lists.
+pub(crate) struct Demo {
+    classifier: Classifier,
+    clip: Clip,
+    classes: Vec<String>,
+    concepts: Concepts,
+}
+
+/// A file or folder of the demo.
+pub(crate) fn path(part: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "weights/demo", part].iter().collect()
+}
+
+impl Demo {
+    pub(crate) fn open() -> Self {
+        let classes = std::fs::read_to_string(path("classes.txt")).unwrap();
+        Self {
+            classifier: Classifier::open(path("classifier"), &Silent).unwrap(),
+            clip: Clip::open(path("clip")).unwrap(),
+            classes: classes.lines().map(str::to_owned).collect(),
+            concepts: Concepts::from_file(path("concepts.txt")).unwrap(),
+        }
+    }
+
+    /// Every so-manieth picture of a split.
+    pub(crate) fn images(&self, split: &str, every: usize) -> Dataset {
+        let mut images = Dataset::open(&path(split), Some(&self.classes), &DatasetOptions::default()).unwrap();
+        images.samples = images.samples.into_iter().step_by(every).collect();
+        images
+    }
+
+    /// Fits an aligner to some of the pictures.
+    pub(crate) fn align(&self, device: &Device) -> Result<Aligner> {
+        let options = AlignOptions { lambda: Some(1.0), ..AlignOptions::default() };
+        Aligner::fit(device, &self.classifier, &self.clip, &self.images("images/align", 40), &options, &Silent)
+    }
+
+    /// Builds a bundle from every so-manieth picture.
+    pub(crate) fn build(
+        &self,
+        device: &Device,
+        aligner: &Aligner,
+        every: usize,
+        observer: &dyn Observer,
+        out: &Path,
+    ) -> Result<Bundle> {
+        let inputs = BuildInputs {
+            classifier: &self.classifier,
+            classifier_path: &path("classifier"),
+            clip: &self.clip,
+            clip_path: &path("clip"),
+            aligner,
+            concepts: &self.concepts,
+            classes: &self.classes,
+            templates: &Templates::default(),
+            images: &self.images("images/build", every),
+            images_path: &path("images/build"),
+        };
+        let options = BuildOptions { minimum_support: 1, ..BuildOptions::default() };
+        Bundle::build(device, &inputs, &options, observer, out)
+    }
+}
