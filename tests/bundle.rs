@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use heatlens::{Device, ErrorKind, Observer, Silent};
+use heatlens::semantics::{BuildOptions, LocalizeOptions};
+use heatlens::{Bundle, Device, ErrorKind, Observer, Silent, report};
 use support::demo::Demo;
 
 /// Stops the pass over the images once so many are done, and remembers where it started.
@@ -115,4 +116,43 @@ fn what_another_build_left_is_not_used() {
     let other = StopAfter::new(usize::MAX);
     demo.build(&device, &aligner, 17, &other, &out).unwrap();
     assert_eq!(other.started.into_inner(), 0);
+}
+
+/// A bundle of very many concepts and classes keeps scores only. What is made of it is the same.
+#[test]
+fn maps_are_counted_where_they_are_not_stored() {
+    let (demo, device) = (Demo::open(), Device::best().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let aligner = demo.align(&device).unwrap();
+    let attacked = vec![("eps8".to_owned(), demo.images("attacked/build/eps8", 2))];
+    let made = ["stored", "counted"].map(|name| {
+        let folder = root.path().join(name);
+        let mut options = BuildOptions { minimum_support: 2, attacked: attacked.clone(), ..BuildOptions::default() };
+        if name == "counted" {
+            options.stored_cells = 0;
+        }
+        demo.build_with(&device, &aligner, 4, &options, &Silent, &folder.join("bundle")).unwrap();
+        let bundle = Bundle::open(&folder.join("bundle")).unwrap();
+        report::export(&bundle, Some(&device), &folder.join("arrays")).unwrap();
+        let page = report::of_bundle(&bundle, &device, None, &Silent).unwrap();
+        report::write_html(folder.join("report.html"), &page).unwrap();
+        let faults = bundle.localize(&device, &LocalizeOptions::default(), &Silent).unwrap();
+        assert_eq!(bundle.counts().is_some(), folder.join("bundle/counts.safetensors").exists());
+        (
+            bundle.counts().is_some(),
+            faults,
+            contents(&folder.join("arrays")),
+            fs::read(folder.join("report.html")).unwrap(),
+        )
+    });
+    let [stored, counted] = made;
+    assert!(stored.0 && !counted.0);
+    assert_eq!(stored.1, counted.1);
+    assert!(stored.2 == counted.2, "the exported arrays differ");
+    assert!(stored.3 == counted.3, "the reports differ");
+
+    let bundle = Bundle::open(&root.path().join("counted/bundle")).unwrap();
+    let error = report::export(&bundle, None, &root.path().join("nothing")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(!root.path().join("nothing").exists());
 }

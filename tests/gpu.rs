@@ -42,7 +42,7 @@ impl Story {
         let samples = bundle.samples();
         let bits = [&samples.scores, &samples.clip_scores, &samples.class_scores]
             .map(|scores| scores.data().iter().map(|score| score.to_bits()).collect());
-        let counts = bundle.counts().correct.iter().flat_map(|counts| counts.cells().to_vec()).collect();
+        let counts = bundle.counts().unwrap().correct.iter().flat_map(|counts| counts.cells().to_vec()).collect();
         Ok(Findings { bits, predictions: samples.predictions.clone(), counts })
     }
 

@@ -83,6 +83,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
         attacked: attacked(&args.attacked, &classes, context)?,
         allow_overlap: args.allow_overlap,
         minimum_support: args.minimum_support,
+        ..BuildOptions::default()
     };
     let inputs = BuildInputs {
         classifier: &classifier,

@@ -28,7 +28,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     check_output_folder(&args.folder)?;
     let bundle = Bundle::open(&args.bundle)?;
-    report::export(&bundle, &args.folder)?;
+    let device = if bundle.counts().is_none() { Some(context.device()?) } else { None };
+    report::export(&bundle, device, &args.folder)?;
     let written = serde_json::json!({"folder": args.folder, "images": bundle.manifest().n});
     context.print(&written, || format!("{} images written to {}\n", bundle.manifest().n, args.folder.display()))?;
     Ok(Outcome::Done)

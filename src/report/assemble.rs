@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::gpu::Device;
 use crate::progress::{Observer, step};
 use crate::semantics::{
-    self, AlignerFigures, Bundle, Change, ClassFindings, Counts, Differential, Fault, HeatmapRule, LocalizeOptions,
-    ModelIdentity, OracleTable, Samples, TIE_TOLERANCE, Tally,
+    self, AlignerFigures, Bundle, Change, ClassFindings, Counts, Differential, Fault, HeatmapRule, ImageSet,
+    LocalizeOptions, ModelIdentity, OracleTable, Samples, ScoreMode, Space, TIE_TOLERANCE, Tally,
 };
 
 /// How many example images the report shows at most.
@@ -72,21 +72,21 @@ pub fn of_bundle(
 fn maps(bundle: &Bundle, device: &Device, findings: &[ClassFindings]) -> Result<Vec<ReportMap>> {
     let manifest = bundle.manifest();
     let (concepts, minimum) = (&manifest.concepts, manifest.minimum_support);
-    let counts = bundle.counts();
     let mut maps = Vec::new();
     for (class, found) in findings.iter().enumerate() {
+        let sets = [ImageSet::Correct(class), ImageSet::Missed(class), ImageSet::FalseAlarm(class)];
+        let counts = bundle.maps(device, &sets, Space::Classifier, ScoreMode::Raw)?;
+        let [correct, missed, false_alarm] = [&counts[0], &counts[1], &counts[2]];
         let mut add = |set: &str, view| maps.push(ReportMap { class, set: set.to_owned(), view });
         let title = |set: &str| format!("{} · {set}", manifest.classes[class]);
-        let strength = |set: &str, of: &[Counts]| MapView::of_counts(title(set), set, concepts, &of[class], minimum);
+        let strength = |set: &str, of: &Counts| MapView::of_counts(title(set), set, concepts, of, minimum);
         let difference = |set: &str, other: (&str, &Counts), known: Option<&Differential>| {
-            let sets = [("correct", &counts.correct[class]), other];
+            let sets = [("correct", correct), other];
             MapView::of_difference(title(set), sets, concepts, known, minimum)
         };
         let of_sets = |other: &Counts| {
-            let correct = &counts.correct[class];
             (correct.n() > 0 && other.n() > 0).then(|| Differential::of_sets(correct, other)).transpose()
         };
-        let (missed, false_alarm) = (&counts.missed[class], &counts.false_alarm[class]);
         let differential = match &found.differential {
             Some(map) => Some(map.clone()),
             None => of_sets(missed)?,
@@ -100,11 +100,13 @@ fn maps(bundle: &Bundle, device: &Device, findings: &[ClassFindings]) -> Result<
             None => bundle.losses(device, &[class])?.into_iter().flatten().next(),
         };
         add("loss", loss_view(bundle, class, loss.as_ref())?);
-        add("correct", strength("correct", &counts.correct));
-        add("missed", strength("missed", &counts.missed));
-        add("false-alarm", strength("false-alarm", &counts.false_alarm));
-        if !counts.adversarial.is_empty() {
-            add("adversarial", strength("adversarial", &counts.adversarial));
+        add("correct", strength("correct", correct));
+        add("missed", strength("missed", missed));
+        add("false-alarm", strength("false-alarm", false_alarm));
+        if !manifest.attacks.is_empty() {
+            let attacked =
+                bundle.maps(device, &[ImageSet::Adversarial(class)], Space::Classifier, ScoreMode::Raw)?.remove(0);
+            add("adversarial", strength("adversarial", &attacked));
         }
     }
     Ok(maps)

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::npy::write_npy;
+use super::npy::{write_npy, write_parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Occupied, write_atomic, write_dir_atomic};
-use crate::semantics::{Bundle, Counts, Samples};
+use crate::gpu::Device;
+use crate::semantics::{Bundle, Counts, ImageSet, Samples, ScoreMode, Sets, Space};
 use crate::tensor::Tensor;
 
 /// Writes the folder `folder`, which must be new or empty: N images, K classes, C concepts, D features, E dimensions of CLIP.
@@ -23,13 +24,15 @@ use crate::tensor::Tensor;
 /// | `support.npy` (rows correct, missed, false alarm) | `[3, K]` | u64 |
 /// | `concepts.txt`, `classes.txt`, `samples.txt` (paths, in row order) | a line each | UTF-8 |
 ///
+/// `device` counts the maps that the bundle doesn't store; one that stores them needs none.
+///
 /// # Errors
-/// [`ErrorKind::Io`] that names what can't be written, [`ErrorKind::Data`] for a name of more than one line; nothing is
-/// half-written.
-pub fn export(bundle: &Bundle, folder: &Path) -> Result<()> {
+/// [`ErrorKind::Io`] that names what can't be written, [`ErrorKind::Data`] for a name of more than one line,
+/// [`ErrorKind::Usage`] for a missing device, and those of the device; nothing is half-written.
+pub fn export(bundle: &Bundle, device: Option<&Device>, folder: &Path) -> Result<()> {
     let Samples { paths, labels, predictions, .. } = bundle.samples();
     let samples = bundle.samples();
-    let counts = bundle.counts();
+    let sets = bundle.sets()?;
     let manifest = bundle.manifest();
     let tensors: [(&str, &Tensor); 6] = [
         ("scores", &samples.scores),
@@ -39,8 +42,8 @@ pub fn export(bundle: &Bundle, folder: &Path) -> Result<()> {
         ("directions", bundle.directions()),
         ("class_directions", bundle.class_directions()),
     ];
-    let maps: [(&str, &[Counts]); 3] =
-        [("correct", &counts.correct), ("missed", &counts.missed), ("false_alarm", &counts.false_alarm)];
+    let maps: [(&str, fn(usize) -> ImageSet); 3] =
+        [("correct", ImageSet::Correct), ("missed", ImageSet::Missed), ("false_alarm", ImageSet::FalseAlarm)];
     let lists = [("concepts", &manifest.concepts), ("classes", &manifest.classes), ("samples", paths)];
     let [classes, concepts] = [manifest.classes.len(), manifest.concepts.len()];
     write_dir_atomic(folder, Occupied::Refuse, |folder| {
@@ -52,14 +55,29 @@ pub fn export(bundle: &Bundle, folder: &Path) -> Result<()> {
             let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
             write_npy(array(name), &[indices.len()], &indices)?;
         }
-        for (name, maps) in maps {
-            let cells: Vec<u64> = maps.iter().flat_map(Counts::cells).map(|&count| count.into()).collect();
-            write_npy(array(&format!("counts_{name}")), &[classes, concepts, concepts], &cells)?;
+        for (name, set) in maps {
+            let parts = (0..classes).map(|class| cells(bundle, device, &set(class)));
+            write_parts(&array(&format!("counts_{name}")), &[classes, concepts, concepts], parts)?;
         }
-        let support: Vec<u64> = maps.iter().flat_map(|(_, maps)| maps.iter().map(Counts::n)).collect();
-        write_npy(array("support"), &[maps.len(), classes], &support)?;
+        let rows: [fn(&Sets, usize) -> &[u32]; 3] = [Sets::correct, Sets::missed, Sets::false_alarm];
+        let support = |rows: fn(&Sets, usize) -> &[u32]| (0..classes).map(move |class| (rows, class));
+        let support: Vec<u64> =
+            rows.into_iter().flat_map(support).map(|(rows, class)| rows(&sets, class).len() as u64).collect();
+        write_npy(array("support"), &[rows.len(), classes], &support)?;
         lists.into_iter().try_for_each(|(name, lines)| write_lines(&folder.join(format!("{name}.txt")), lines))
     })
+}
+
+/// The cells of a set's map, row-major.
+fn cells(bundle: &Bundle, device: Option<&Device>, set: &ImageSet) -> Result<Vec<u64>> {
+    let wide = |counts: &Counts| counts.cells().iter().map(|&count| count.into()).collect();
+    if let Some(counts) = bundle.stored(set) {
+        return Ok(wide(counts));
+    }
+    let needed = || Error::new(ErrorKind::Usage, "the bundle doesn't store its maps: a device is needed to count them");
+    let counts =
+        bundle.maps(device.ok_or_else(needed)?, std::slice::from_ref(set), Space::Classifier, ScoreMode::Raw)?;
+    Ok(counts.iter().flat_map(|counts| wide(counts) as Vec<u64>).collect())
 }
 
 /// Writes a line for each name; a name that is more than one would shift all that follow.
@@ -93,7 +111,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("arrays");
         let bundle = testing::bundle();
-        export(&bundle, &folder).unwrap();
+        export(&bundle, None, &folder).unwrap();
         let samples = bundle.samples();
         let [n, k, c, d, e] = [samples.labels.len(), 3, 4, 2, 3].map(|extent| extent as u64);
         for (name, shape, tensor) in [
@@ -143,9 +161,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut bundle = testing::bundle();
         std::fs::write(root.path().join("precious"), "x").unwrap();
-        assert_eq!(export(&bundle, root.path()).unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(export(&bundle, None, root.path()).unwrap_err().kind(), ErrorKind::Io);
         bundle.samples.paths[3] = "two\nlines.png".into();
-        let error = export(&bundle, &root.path().join("arrays")).unwrap_err();
+        let error = export(&bundle, None, &root.path().join("arrays")).unwrap_err();
         assert!(error.to_string().contains(r"two\nlines.png"), "{error}");
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     }

@@ -23,16 +23,28 @@ impl Element for u64 {}
 /// # Panics
 /// If `data` doesn't hold exactly the product of `shape`.
 pub fn write_npy<T: Element>(path: impl AsRef<Path>, shape: &[usize], data: &[T]) -> Result<()> {
-    let path = path.as_ref();
     assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} doesn't fit the data");
+    write_parts(path.as_ref(), shape, [Ok(data)])
+}
+
+/// [`write_npy`] of data that comes part by part, together exactly the product of `shape`.
+///
+/// # Errors
+/// Those of the parts as well.
+pub(super) fn write_parts<T: Element, P: AsRef<[T]>>(
+    path: &Path,
+    shape: &[usize],
+    parts: impl IntoIterator<Item = Result<P>>,
+) -> Result<()> {
     let extents: Vec<u64> = shape.iter().map(|&extent| extent as u64).collect();
+    let failed = |source| Error::io(path, source);
     files::write_atomic(path, |file| {
-        let write = || {
-            let mut array = npyz::WriteOptions::new().default_dtype().shape(&extents).writer(file).begin_nd()?;
-            array.extend(data.iter().copied())?;
-            array.finish()
-        };
-        write().map_err(|source| Error::io(path, source))
+        let options = npyz::WriteOptions::new().default_dtype().shape(&extents);
+        let mut array = options.writer(file).begin_nd().map_err(failed)?;
+        for part in parts {
+            array.extend(part?.as_ref().iter().copied()).map_err(failed)?;
+        }
+        array.finish().map_err(failed)
     })
 }
 

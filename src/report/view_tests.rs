@@ -3,7 +3,7 @@
 use super::{MapRequest, MapView, view};
 use crate::error::ErrorKind;
 use crate::gpu::Device;
-use crate::semantics::{Counts, Differential, Fraction, MapKind, ScoreMode, Space, reference, testing};
+use crate::semantics::{Counts, Differential, Fraction, ImageSet, MapKind, ScoreMode, Space, reference, testing};
 
 fn request(kind: MapKind) -> MapRequest {
     MapRequest {
@@ -85,7 +85,7 @@ fn few_images_are_shown_as_unsupported() {
 fn a_differential_map_has_its_tests() {
     let map = shown(&of_class(MapKind::Differential, "plane"));
     let bundle = testing::bundle();
-    let [correct, missed] = [&bundle.counts().correct[0], &bundle.counts().missed[0]];
+    let [correct, missed] = [ImageSet::Correct(0), ImageSet::Missed(0)].map(|set| bundle.stored(&set).unwrap());
     let expected = Differential::of_sets(correct, missed).unwrap();
     assert_eq!(map.support(), "correct n = 9, missed n = 8");
     let (p, flags, intervals) = (map.p.unwrap(), map.flags.unwrap(), map.intervals.unwrap());

@@ -59,7 +59,13 @@ pub struct BuildOptions {
     pub allow_overlap: bool,
     /// Images in a map's set under which it is unsupported.
     pub minimum_support: u64,
+    /// Cells that the maps of a bundle may have for their counts to be stored. With more, only the scores are, and maps are
+    /// counted from them when they are asked for.
+    pub stored_cells: u64,
 }
+
+/// Cells of maps that are stored, by default: 400 MB.
+const STORED_CELLS: u64 = 100_000_000;
 
 impl Default for BuildOptions {
     fn default() -> Self {
@@ -68,6 +74,7 @@ impl Default for BuildOptions {
             attacked: Vec::new(),
             allow_overlap: false,
             minimum_support: MINIMUM_SUPPORT,
+            stored_cells: STORED_CELLS,
         }
     }
 }
@@ -159,13 +166,14 @@ fn build(
     let samples = samples_of(collected, inputs.images);
     let sets = Sets::new(&samples.labels, &samples.predictions, inputs.classes.len())?;
     let attacks = attacked(device, &scorer, inputs, options, &samples, &mut dispatches, observer)?;
-    let mut counts = counts_of(device, &samples, &sets)?;
-    if !options.attacked.is_empty() {
-        counts.adversarial = count_maps(device, &attacks.samples.scores, &attacks.by_prediction)?;
-    }
-    *dispatches.entry("map_counts".to_owned()).or_default() += 1 + u64::from(!options.attacked.is_empty());
-    let near = near_ties(&samples.scores, TIE_TOLERANCE);
     let concepts = inputs.concepts.count();
+    let kinds = 3 + u64::from(!options.attacked.is_empty());
+    let stores_counts = kinds * (inputs.classes.len() * concepts * concepts) as u64 <= options.stored_cells;
+    let counts = stores_counts.then(|| counts_of(device, &samples, &sets, &attacks)).transpose()?;
+    if stores_counts {
+        *dispatches.entry("map_counts".to_owned()).or_default() += kinds - 2;
+    }
+    let near = near_ties(&samples.scores, TIE_TOLERANCE);
     let correct: usize = (0..inputs.classes.len()).map(|class| sets.correct(class).len()).sum();
     let classifier = inputs.classifier;
     let manifest = Manifest {
@@ -184,6 +192,7 @@ fn build(
         minimum_support: options.minimum_support,
         near_ties: near,
         cells: (samples.labels.len() * concepts * (concepts - 1) / 2) as u64,
+        stores_counts,
         dispatches,
         attacks: attacks.summaries,
         skipped,
@@ -340,7 +349,7 @@ fn samples_of(mut collected: Collected, images: &Dataset) -> Samples {
     }
 }
 
-fn counts_of(device: &Device, samples: &Samples, sets: &Sets) -> Result<ClassCounts> {
+fn counts_of(device: &Device, samples: &Samples, sets: &Sets, attacks: &AttackResults) -> Result<ClassCounts> {
     let classes = sets.classes();
     let groups = |rows: fn(&Sets, usize) -> &[u32]| (0..classes).map(move |class| rows(sets, class).to_vec());
     let all: Vec<Vec<u32>> =
@@ -348,7 +357,11 @@ fn counts_of(device: &Device, samples: &Samples, sets: &Sets) -> Result<ClassCou
     let mut maps = count_maps(device, &samples.scores, &all)?;
     let false_alarm: Vec<Counts> = maps.split_off(2 * classes);
     let missed = maps.split_off(classes);
-    Ok(ClassCounts { correct: maps, missed, false_alarm, adversarial: Vec::new() })
+    let adversarial = match attacks.summaries[..] {
+        [] => Vec::new(),
+        _ => count_maps(device, &attacks.samples.scores, &attacks.by_prediction)?,
+    };
+    Ok(ClassCounts { correct: maps, missed, false_alarm, adversarial })
 }
 
 /// The successful attacks of all sets, and what became of each set.

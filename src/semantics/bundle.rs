@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::align::Aligner;
 use super::container::Container;
+use super::diagnosis::ImageSet;
 use super::heatmap::Counts;
 use super::manifest::Manifest;
 use super::scores::ContentOrder;
@@ -120,7 +121,7 @@ pub struct Bundle {
     pub(crate) attacked: AttackedSamples,
     pub(crate) directions: Tensor,
     pub(crate) class_directions: Tensor,
-    pub(crate) counts: ClassCounts,
+    pub(crate) counts: Option<ClassCounts>,
     pub(crate) aligner: Aligner,
     pub(crate) thumbnails: PathBuf,
 }
@@ -169,20 +170,20 @@ impl Bundle {
             return Err(Error::new(ErrorKind::Format, message));
         }
         let concepts = Container::open(&folder.join("concepts.safetensors"))?;
-        let counts = Container::open(&folder.join("counts.safetensors"))?;
+        let read = || -> Result<ClassCounts> {
+            let file = Container::open(&folder.join("counts.safetensors"))?;
+            let maps = |name: &str| read_counts(&file, name, k, c);
+            Ok(ClassCounts {
+                correct: maps("correct")?,
+                missed: maps("missed")?,
+                false_alarm: maps("false_alarm")?,
+                adversarial: if manifest.attacks.is_empty() { Vec::new() } else { maps("adversarial")? },
+            })
+        };
         Ok(Self {
             directions: concepts.matrix("directions", [c, any])?,
             class_directions: concepts.matrix("class_directions", [k, any])?,
-            counts: ClassCounts {
-                correct: read_counts(&counts, "correct", k, c)?,
-                missed: read_counts(&counts, "missed", k, c)?,
-                false_alarm: read_counts(&counts, "false_alarm", k, c)?,
-                adversarial: if manifest.attacks.is_empty() {
-                    Vec::new()
-                } else {
-                    read_counts(&counts, "adversarial", k, c)?
-                },
-            },
+            counts: manifest.stores_counts.then(read).transpose()?,
             aligner: Aligner::open(&folder.join("aligner.safetensors"))?,
             manifest,
             samples,
@@ -230,11 +231,11 @@ impl Bundle {
         concepts.insert_tensor("class_directions", &self.class_directions);
         concepts.save(&folder.join("concepts.safetensors"))?;
 
-        let mut counts = Container::default();
-        for (name, maps) in self.counts.named() {
-            insert_counts(&mut counts, name, maps);
+        if let Some(counts) = &self.counts {
+            let mut file = Container::default();
+            counts.named().for_each(|(name, maps)| insert_counts(&mut file, name, maps));
+            file.save(&folder.join("counts.safetensors"))?;
         }
-        counts.save(&folder.join("counts.safetensors"))?;
         self.aligner.save(&folder.join("aligner.safetensors"))?;
         self.write_paths(&folder.join("samples.jsonl"))?;
         let manifest = serde_json::to_string_pretty(&self.manifest)
@@ -285,9 +286,21 @@ impl Bundle {
         &self.class_directions
     }
 
-    /// The stored counts.
-    pub fn counts(&self) -> &ClassCounts {
-        &self.counts
+    /// The stored counts; none where there would be too many, so that [`maps`](Self::maps) counts each anew.
+    pub fn counts(&self) -> Option<&ClassCounts> {
+        self.counts.as_ref()
+    }
+
+    /// The map of a set of images, in raw scores and classifier space, if it is stored.
+    pub fn stored(&self, set: &ImageSet) -> Option<&Counts> {
+        let counts = self.counts.as_ref()?;
+        match *set {
+            ImageSet::Correct(class) => counts.correct.get(class),
+            ImageSet::Missed(class) => counts.missed.get(class),
+            ImageSet::FalseAlarm(class) => counts.false_alarm.get(class),
+            ImageSet::Adversarial(class) => counts.adversarial.get(class),
+            _ => None,
+        }
     }
 
     /// The aligner.

@@ -1,6 +1,8 @@
 //! What a bundle's scores say about the classifier: maps on demand, responsible concepts, fault localisation.
 
-use super::bundle::{Bundle, ClassCounts, Samples, Space};
+use std::ops::Range;
+
+use super::bundle::{Bundle, Samples, Space};
 use super::counting::{count_joint, count_maps};
 use super::differential::Differential;
 use super::distance::{Distance, Membership, StoredMap};
@@ -15,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::progress::{Observer, step};
 use crate::tensor::Tensor;
+
+/// Cells of maps that are held at once: 120 MB of counts.
+const CELLS_AT_ONCE: usize = 30_000_000;
 
 /// The images a map is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,23 +104,22 @@ impl Bundle {
     /// [`ErrorKind::Usage`] for adversarial maps of a bundle without attacks or outside classifier space; those of the
     /// device.
     pub fn maps(&self, device: &Device, sets: &[ImageSet], space: Space, mode: ScoreMode) -> Result<Vec<Counts>> {
-        let stored = (space, mode) == (Space::Classifier, ScoreMode::Raw);
+        let is_raw = (space, mode) == (Space::Classifier, ScoreMode::Raw);
         let mut maps = vec![None; sets.len()];
         let (mut images, mut attacks) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
         let rows = self.sets()?;
         for (at, set) in sets.iter().enumerate() {
+            if matches!(set, ImageSet::Adversarial(_)) {
+                self.check_adversarial(space)?;
+            }
+            if let Some(counts) = self.stored(set).filter(|_| is_raw) {
+                maps[at] = Some(counts.clone());
+                continue;
+            }
             match *set {
-                ImageSet::Correct(class) if stored => maps[at] = Some(self.counts.correct[class].clone()),
-                ImageSet::Missed(class) if stored => maps[at] = Some(self.counts.missed[class].clone()),
-                ImageSet::FalseAlarm(class) if stored => maps[at] = Some(self.counts.false_alarm[class].clone()),
                 ImageSet::Adversarial(class) => {
-                    self.check_adversarial(space)?;
-                    if stored {
-                        maps[at] = Some(self.counts.adversarial[class].clone());
-                    } else {
-                        attacks.0.push(at);
-                        attacks.1.push(self.attacked_as(class));
-                    }
+                    attacks.0.push(at);
+                    attacks.1.push(self.attacked_as(class));
                 }
                 ref set => {
                     images.0.push(at);
@@ -140,7 +144,9 @@ impl Bundle {
         if !images.0.is_empty() {
             count(&self.scores(space, mode)?, images)?;
         }
-        if !attacks.0.is_empty() {
+        if !attacks.0.is_empty() && is_raw {
+            count(&self.attacked.scores, attacks)?;
+        } else if !attacks.0.is_empty() {
             count(&centered(&self.attacked.scores, &self.concept_means(space)?), attacks)?;
         }
         Ok(maps.into_iter().flatten().collect())
@@ -148,7 +154,7 @@ impl Bundle {
 
     fn check_adversarial(&self, space: Space) -> Result<()> {
         let failed = |message: &str, hint: &str| Err(Error::new(ErrorKind::Usage, message).hint(hint));
-        if self.counts.adversarial.is_empty() {
+        if self.manifest.attacks.is_empty() {
             return failed("the bundle has no adversarial maps", "build it with --attacked NAME=DIR");
         }
         if space == Space::Clip {
@@ -203,35 +209,52 @@ impl Bundle {
     /// # Errors
     /// Those of the device and the observer.
     pub fn findings(&self, device: &Device, observer: &dyn Observer) -> Result<Vec<ClassFindings>> {
+        let mut findings = Vec::with_capacity(self.manifest.classes.len());
+        self.each_finding(device, observer, |found| findings.push(found))?;
+        Ok(findings)
+    }
+
+    /// Hands `take` the findings of each class, in order. Only the maps of some classes are held at once.
+    fn each_finding(
+        &self,
+        device: &Device,
+        observer: &dyn Observer,
+        mut take: impl FnMut(ClassFindings),
+    ) -> Result<()> {
         let classes = self.manifest.classes.len();
         let names = &self.manifest.concepts;
         let (sets, order, bootstrap) = (self.sets()?, self.order(), Bootstrap::default());
         let wins = Wins::of_scores(&self.samples.scores);
         let in_spaces = self.centered_scores()?;
         let centered_wins = [Wins::of_scores(&in_spaces[0]), Wins::of_scores(&in_spaces[1])];
-        let of_class: Vec<Vec<u32>> = (0..classes).map(|class| sets.ground_truth(class)).collect();
-        let losses = losses(device, &in_spaces, &of_class)?;
-        let mut findings = Vec::with_capacity(classes);
-        for (class, loss) in losses.into_iter().enumerate() {
-            step(observer, "responsible concepts", class, classes)?;
-            let mut found = ClassFindings::default();
-            let pair = [&self.counts.correct[class], &self.counts.missed[class]].map(|counts| self.supported(counts));
-            if let [Some(correct), Some(missed)] = pair {
-                let map = Differential::of_sets(correct, missed)?;
-                let rows = [sets.correct(class), sets.missed(class)];
-                found.responsible = Some(Responsible::of_sets(&map, names, &wins, rows, &order, bootstrap)?);
-                found.differential = Some(map);
+        for some in self.classes_at_once() {
+            let of_class: Vec<Vec<u32>> = some.clone().map(|class| sets.ground_truth(class)).collect();
+            let losses = losses(device, &in_spaces, &of_class)?;
+            for ((class, loss), rows_of_class) in some.zip(losses).zip(&of_class) {
+                step(observer, "responsible concepts", class, classes)?;
+                let mut found = ClassFindings::default();
+                if let Some(map) = self.difference(device, ImageSet::Correct(class), ImageSet::Missed(class))? {
+                    let rows = [sets.correct(class), sets.missed(class)];
+                    found.responsible = Some(Responsible::of_sets(&map, names, &wins, rows, &order, bootstrap)?);
+                    found.differential = Some(map);
+                }
+                if let Some(map) = loss.filter(|map| self.supported(map.first()).is_some()) {
+                    let wins = [&centered_wins[0], &centered_wins[1]];
+                    let responsible = Responsible::paired(&map, names, wins, rows_of_class, &order, bootstrap)?;
+                    found.lost_by_encoder = Some(responsible);
+                    found.loss = Some(map);
+                }
+                take(found);
             }
-            if let Some(map) = loss.filter(|map| self.supported(map.first()).is_some()) {
-                let wins = [&centered_wins[0], &centered_wins[1]];
-                let responsible = Responsible::paired(&map, names, wins, &of_class[class], &order, bootstrap)?;
-                found.lost_by_encoder = Some(responsible);
-                found.loss = Some(map);
-            }
-            findings.push(found);
         }
-        step(observer, "responsible concepts", classes, classes)?;
-        Ok(findings)
+        step(observer, "responsible concepts", classes, classes)
+    }
+
+    /// The classes in runs whose maps are held at once.
+    fn classes_at_once(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (classes, concepts) = (self.manifest.classes.len(), self.manifest.concepts.len());
+        let run = (CELLS_AT_ONCE / (concepts * concepts)).max(1);
+        (0..classes).step_by(run).map(move |first| first..classes.min(first + run))
     }
 
     /// Tells encoder faults from head faults.
@@ -244,8 +267,9 @@ impl Bundle {
         options: &LocalizeOptions,
         observer: &dyn Observer,
     ) -> Result<Localization> {
-        let findings = self.findings(device, observer)?;
-        self.localize_with(device, options, &findings)
+        let mut responsible = Vec::with_capacity(self.manifest.classes.len());
+        self.each_finding(device, observer, |found| responsible.push(found.responsible))?;
+        self.localize_by(device, options, &responsible)
     }
 
     /// [`localize`](Self::localize) with findings that are there already.
@@ -258,22 +282,22 @@ impl Bundle {
         options: &LocalizeOptions,
         findings: &[ClassFindings],
     ) -> Result<Localization> {
+        let responsible: Vec<Option<Responsible>> = findings.iter().map(|found| found.responsible.clone()).collect();
+        self.localize_by(device, options, &responsible)
+    }
+
+    fn localize_by(
+        &self,
+        device: &Device,
+        options: &LocalizeOptions,
+        responsible: &[Option<Responsible>],
+    ) -> Result<Localization> {
         let Samples { labels, predictions, paths, .. } = &self.samples;
-        let ClassCounts { correct, missed, .. } = &self.counts;
-        let stored = |counts: &Counts, membership| {
-            self.supported(counts).map(|counts| StoredMap::new(counts, Distance::Cosine, Fraction::HALF, membership))
-        };
-        let table = MapTable::new(self.manifest.concepts.len(), correct.len(), 3, |class, slot| match slot {
-            0 => stored(&correct[class], Membership::Outside),
-            1 => stored(&correct[class], Membership::Inside),
-            _ => stored(&missed[class], Membership::Inside),
-        });
-        let distances = table.run(device, &self.samples.scores, labels)?;
+        let distances = self.distances_to_own_class(device)?;
         let rows = labels.iter().zip(predictions).zip(&distances);
         let to_correct: Vec<Option<f64>> =
             rows.map(|((label, prediction), to)| if label == prediction { to[1] } else { to[0] }).collect();
         let to_missed: Vec<Option<f64>> = distances.iter().map(|to| to[2]).collect();
-        let responsible: Vec<Option<Responsible>> = findings.iter().map(|found| found.responsible.clone()).collect();
         let evidence = Evidence {
             paths,
             classes: &self.manifest.classes,
@@ -283,9 +307,33 @@ impl Bundle {
             clip: &self.samples.clip_class_scores,
             to_correct: &to_correct,
             to_missed: &to_missed,
-            responsible: &responsible,
+            responsible,
         };
         localize(&evidence, *options)
+    }
+
+    /// Each image's distances to its class's correct map (as an outsider and as a member) and missed map (as a member).
+    fn distances_to_own_class(&self, device: &Device) -> Result<Vec<[Option<f64>; 3]>> {
+        let Samples { labels, scores, .. } = &self.samples;
+        let stored = |counts: &Counts, membership| {
+            self.supported(counts).map(|counts| StoredMap::new(counts, Distance::Cosine, Fraction::HALF, membership))
+        };
+        let mut distances = vec![[None; 3]; labels.len()];
+        for classes in self.classes_at_once() {
+            let sets: Vec<ImageSet> =
+                classes.clone().flat_map(|class| [ImageSet::Correct(class), ImageSet::Missed(class)]).collect();
+            let maps = self.maps(device, &sets, Space::Classifier, ScoreMode::Raw)?;
+            let table = MapTable::new(scores.columns(), classes.len(), 3, |class, slot| match slot {
+                0 => stored(&maps[2 * class], Membership::Outside),
+                1 => stored(&maps[2 * class], Membership::Inside),
+                _ => stored(&maps[2 * class + 1], Membership::Inside),
+            });
+            let rows: Vec<usize> = (0..labels.len()).filter(|&row| classes.contains(&labels[row])).collect();
+            let of_class: Vec<usize> = rows.iter().map(|&row| labels[row] - classes.start).collect();
+            let found = table.run(device, &scores.select_rows(&rows), &of_class)?;
+            rows.into_iter().zip(found).for_each(|(row, found)| distances[row] = [found[0], found[1], found[2]]);
+        }
+        Ok(distances)
     }
 }
 

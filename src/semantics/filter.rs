@@ -146,7 +146,7 @@ impl Filter {
             ScoreMode::Raw => vec![0.0; manifest.concepts.len()],
             ScoreMode::Centered => bundle.concept_means(Space::Classifier)?,
         };
-        let has_attacks = !bundle.counts().adversarial.is_empty();
+        let has_attacks = !manifest.attacks.is_empty();
         let header = FilterHeader {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -103,6 +103,8 @@ pub struct Manifest {
     pub near_ties: u64,
     /// Cells of single-input maps in all, each pair counted once.
     pub cells: u64,
+    /// Whether the maps' counts are stored; otherwise they are counted from the scores when they are asked for.
+    pub stores_counts: bool,
     /// Dispatches of each kernel.
     pub dispatches: BTreeMap<String, u64>,
     /// What became of the attacks.

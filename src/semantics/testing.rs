@@ -92,6 +92,7 @@ pub(crate) fn bundle() -> Bundle {
             minimum_support: 5,
             near_ties: 3,
             cells: (n * c * (c - 1) / 2) as u64,
+            stores_counts: true,
             dispatches: [("gemm".to_owned(), 12)].into(),
             attacks: vec![AttackSummary {
                 name: "pgd8".to_owned(),
@@ -108,7 +109,7 @@ pub(crate) fn bundle() -> Bundle {
         attacked,
         directions: directions(c),
         class_directions: directions(k),
-        counts,
+        counts: Some(counts),
         aligner: Aligner::of_container(&aligner, "").unwrap(),
         thumbnails: PathBuf::new(),
     }

@@ -53,6 +53,20 @@ impl Demo {
         observer: &dyn Observer,
         out: &Path,
     ) -> Result<Bundle> {
+        let options = BuildOptions { minimum_support: 1, ..BuildOptions::default() };
+        self.build_with(device, aligner, every, &options, observer, out)
+    }
+
+    /// Builds a bundle from every so-manieth picture with options.
+    pub(crate) fn build_with(
+        &self,
+        device: &Device,
+        aligner: &Aligner,
+        every: usize,
+        options: &BuildOptions,
+        observer: &dyn Observer,
+        out: &Path,
+    ) -> Result<Bundle> {
         let inputs = BuildInputs {
             classifier: &self.classifier,
             classifier_path: &path("classifier"),
@@ -65,7 +79,6 @@ impl Demo {
             images: &self.images("images/build", every),
             images_path: &path("images/build"),
         };
-        let options = BuildOptions { minimum_support: 1, ..BuildOptions::default() };
-        Bundle::build(device, &inputs, &options, observer, out)
+        Bundle::build(device, &inputs, options, observer, out)
     }
 }
