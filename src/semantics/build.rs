@@ -1,20 +1,21 @@
 //! Making a bundle: classifier, CLIP and aligner over labelled images.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::align::{Aligner, tell};
-use super::bundle::{AttackedSamples, Bundle, ClassCounts, Samples};
+use super::attacked::{AttackResults, attacked};
+use super::bundle::{Bundle, ClassCounts, Samples};
 use super::class_prompts;
 use super::concepts::{Concepts, Templates};
 use super::counting::count_maps;
 use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
 use super::heatmap::{Counts, MINIMUM_SUPPORT};
 use super::journal::Journal;
-use super::manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE, hash, json};
+use super::manifest::{Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE, hash, json};
 use super::scores::near_ties;
-use super::sets::{Attacks, Sets};
-use crate::dataset::{ContentHash, Dataset, Sample, overlap};
+use super::sets::Sets;
+use crate::dataset::{ContentHash, Dataset, overlap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::layers::{Activation, Linear};
@@ -249,7 +250,7 @@ fn directions(
 }
 
 /// The layers behind the models: aligner and directions.
-struct Scorer<'a> {
+pub(crate) struct Scorer<'a> {
     classifier: &'a Classifier,
     clip: &'a Clip,
     aligner: Linear,
@@ -268,7 +269,7 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    fn record_classifier(&self, plan: &mut Plan, pixels: Var) {
+    pub(crate) fn record_classifier(&self, plan: &mut Plan, pixels: Var) {
         let output = self.classifier.record(plan, pixels);
         let aligned = plan.linear(output.features, &self.aligner, Activation::Identity);
         let prediction = plan.argmax(output.logits);
@@ -362,118 +363,4 @@ fn counts_of(device: &Device, samples: &Samples, sets: &Sets, attacks: &AttackRe
         _ => count_maps(device, &attacks.samples.scores, &attacks.by_prediction)?,
     };
     Ok(ClassCounts { correct: maps, missed, false_alarm, adversarial })
-}
-
-/// The successful attacks of all sets, and what became of each set.
-struct AttackResults {
-    samples: AttackedSamples,
-    by_prediction: Vec<Vec<u32>>,
-    summaries: Vec<AttackSummary>,
-}
-
-fn attacked(
-    device: &Device,
-    scorer: &Scorer<'_>,
-    inputs: &BuildInputs<'_>,
-    options: &BuildOptions,
-    samples: &Samples,
-    dispatches: &mut BTreeMap<String, u64>,
-    observer: &dyn Observer,
-) -> Result<AttackResults> {
-    let concepts = inputs.concepts.count();
-    let mut results = AttackResults {
-        samples: AttackedSamples { scores: Tensor::zeros([0, concepts]), ..AttackedSamples::default() },
-        by_prediction: vec![Vec::new(); inputs.classes.len()],
-        summaries: Vec::new(),
-    };
-    let originals = clean_predictions(&samples.paths, &samples.labels, &samples.predictions);
-    for (name, images) in &options.attacked {
-        let stage = format!("attacked: {name}");
-        let pass = Pass {
-            stage: &stage,
-            preprocess: &[inputs.classifier.preprocess()],
-            record: &|plan, pixels| scorer.record_classifier(plan, pixels[0]),
-            thumbnails: false,
-            journal: None,
-        };
-        let mut collected = run_images(device, &pass, &images.samples, &options.run, observer)?;
-        tell(&collected, observer);
-        for (kernel, count) in &collected.dispatches {
-            *dispatches.entry(kernel.clone()).or_default() += count;
-        }
-        let rows: Vec<&Sample> = collected.indices.iter().map(|&index| &images.samples[index]).collect();
-        let found = match_attacks(&rows, &collected.take_integers("prediction"), &originals, inputs.classes.len())?;
-        if found.unmatched > 0 {
-            observer.notice(&format!(
-                "{name}: {} attacked images have no original of the same class and name; they are taken as correctly \
-                 classified before the attack",
-                found.unmatched
-            ));
-        }
-        let scores = collected.take("scores");
-        let first = results.samples.paths.len() as u32;
-        let mut kept = Vec::new();
-        for (class, rows_of_class) in found.attacks.succeeded.iter().enumerate() {
-            for &row in rows_of_class {
-                results.by_prediction[class].push(first + kept.len() as u32);
-                results.samples.paths.push(rows[row as usize].path.clone());
-                results.samples.predictions.push(class);
-                kept.push(row as usize);
-            }
-        }
-        let mut data = std::mem::take(&mut results.samples.scores).into_data();
-        data.extend(scores.select_rows(&kept).into_data());
-        results.samples.scores = Tensor::new([data.len() / concepts, concepts], data);
-        results.summaries.push(AttackSummary {
-            name: name.clone(),
-            succeeded: kept.len(),
-            failed: found.attacks.failed.len(),
-            misclassified_before: found.attacks.misclassified_before.len(),
-            unmatched: found.unmatched,
-        });
-    }
-    Ok(results)
-}
-
-/// Attacked images sorted by what became of them.
-pub(crate) struct MatchedAttacks {
-    pub(crate) attacks: Attacks,
-    pub(crate) unmatched: usize,
-}
-
-/// What identifies an image and its attacked version: the class and the file's name without extension.
-type OriginalKey = (usize, String);
-
-/// The predictions of clean images, by which attacked ones find their originals.
-pub(crate) fn clean_predictions(
-    paths: &[String],
-    labels: &[usize],
-    predictions: &[usize],
-) -> HashMap<OriginalKey, usize> {
-    let rows = paths.iter().zip(labels).zip(predictions);
-    rows.map(|((path, &label), &prediction)| ((label, stem(path)), prediction)).collect()
-}
-
-/// Finds each attacked image's original and sorts the attacks. An image without one is taken as correctly classified.
-pub(crate) fn match_attacks(
-    images: &[&Sample],
-    predictions: &[u32],
-    originals: &HashMap<OriginalKey, usize>,
-    classes: usize,
-) -> Result<MatchedAttacks> {
-    let labels: Vec<usize> = images.iter().map(|sample| sample.label.unwrap_or_default()).collect();
-    let mut unmatched = 0;
-    let mut clean = Vec::with_capacity(images.len());
-    for (sample, &label) in images.iter().zip(&labels) {
-        clean.push(originals.get(&(label, stem(&sample.path))).copied().unwrap_or_else(|| {
-            unmatched += 1;
-            label
-        }));
-    }
-    let attacked: Vec<usize> = predictions.iter().map(|&class| class as usize).collect();
-    Ok(MatchedAttacks { attacks: Attacks::new(&labels, &clean, &attacked, classes)?, unmatched })
-}
-
-fn stem(path: &str) -> String {
-    Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::attacked::{clean_predictions, match_attacks};
 use super::baselines::{Baseline, clip_disagreement};
-use super::build::{clean_predictions, match_attacks, refuse_overlap};
+use super::build::refuse_overlap;
 use super::filter::{Checked, Filter};
 use super::forward::{Pass, RunOptions, run_images};
 use super::metrics::{Detection, Selective};

@@ -4,6 +4,7 @@
 //! f64 or whole numbers and in an order that doesn't depend on how the images came.
 
 mod align;
+mod attacked;
 mod baselines;
 mod build;
 mod bundle;
