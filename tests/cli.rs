@@ -3,6 +3,7 @@
 mod cli {
     pub(crate) mod fixture;
     pub(crate) mod given;
+    mod models;
     mod outputs;
     mod project_file;
 }
@@ -26,6 +27,12 @@ const ROWS: &[Row] = &[
         &["classifier"],
     ),
     Row("no such model", "classify", |g| g.classifier = g.scratch.join("nowhere"), &["nowhere"]),
+    Row(
+        "a name that isn't in the cache",
+        "classify",
+        |g| g.classifier = "made-up/nowhere".into(),
+        &["made-up/nowhere", "hub", "huggingface-cli download made-up/nowhere"],
+    ),
     Row(
         "truncated classifier",
         "build",
@@ -146,6 +153,15 @@ const ROWS: &[Row] = &[
             g.extra = vec!["--classes".into(), list.display().to_string()];
         },
         &["classes.txt:3", "cat"],
+    ),
+    Row(
+        "too few classes",
+        "classify",
+        |g| {
+            let list = g.list("classes.txt", "cat\ndog\n");
+            g.extra = vec!["--classes".into(), list.display().to_string()];
+        },
+        &["classes.txt", "2 classes", "3 logits"],
     ),
     Row("a concept twice", "build", |g| g.concepts = g.list("words.txt", "fur\nears\nfur\n"), &["words.txt:3", "fur"]),
     Row("an empty phrase", "build", |g| g.concepts = g.list("words.txt", "fur\nears: |\n"), &["words.txt:2", "ears"]),

@@ -20,11 +20,11 @@ use super::output::{Outcome, percent};
   heatlens align --classifier models/resnet18 --clip models/clip --images photos/align -o aligner.safetensors
   heatlens align --config heatlens.toml --lambda 10")]
 pub(crate) struct Args {
-    /// The classifier: a folder in its ecosystem's layout, or a .safetensors file
-    #[arg(long, value_name = "DIR")]
+    /// The classifier: a folder in its ecosystem's layout, a .safetensors file, or a name in the Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     classifier: PathBuf,
-    /// CLIP: a folder in Hugging Face's or open_clip's layout
-    #[arg(long, value_name = "DIR")]
+    /// CLIP: a folder in Hugging Face's or open_clip's layout, or a name in the Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     clip: PathBuf,
     /// Images to fit to; labels aren't needed
     #[arg(long, value_name = "DIR")]

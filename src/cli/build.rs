@@ -24,11 +24,11 @@ Lists:
   concepts, classes   one a line, `name` or `name: prompt phrase | prompt phrase`; # begins a comment
   templates           one a line with {} where the phrase goes; default: a photo of a {}.")]
 pub(crate) struct Args {
-    /// The classifier: a folder in its ecosystem's layout, or a .safetensors file
-    #[arg(long, value_name = "DIR")]
+    /// The classifier: a folder in its ecosystem's layout, a .safetensors file, or a name in the Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     classifier: PathBuf,
-    /// CLIP: a folder in Hugging Face's or open_clip's layout
-    #[arg(long, value_name = "DIR")]
+    /// CLIP: a folder in Hugging Face's or open_clip's layout, or a name in the Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     clip: PathBuf,
     /// The aligner that `heatlens align` wrote, or any `weight` [E,D] and `bias` [E]
     #[arg(long, value_name = "FILE")]

@@ -21,9 +21,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command, ValueHint};
+use heatlens::weights::is_model_name;
 use heatlens::{Error, ErrorKind, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// The arguments that take a model's name in the Hugging Face cache as well as a path.
+const MODELS: [&str; 3] = ["model", "classifier", "clip"];
 
 /// A project file that was read: what it says, and where.
 #[derive(Debug)]
@@ -165,12 +169,15 @@ impl Config {
         }
     }
 
-    /// `value` with the file's folder before it if it is a relative path (`NAME=PATH` where the argument is of that form).
+    /// `value` with the file's folder before it if it is a relative path (`NAME=PATH` where the argument is of that form),
+    /// not the name of a model.
     fn resolve(&self, arg: &Arg, value: &str) -> OsString {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         match arg.get_value_hint() {
             ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath if value != "-" => {
-                folder.join(value).into_os_string()
+                let path = folder.join(value);
+                let is_name = MODELS.iter().any(|id| arg.get_id() == id) && is_model_name(value) && !path.exists();
+                if is_name { value.into() } else { path.into_os_string() }
             }
             _ if arg.get_id() == "attacked" => match value.split_once('=') {
                 Some((name, path)) => {

@@ -23,8 +23,8 @@ use super::output::Outcome;
   heatlens embed --model models/clip --text prompts.txt -o prompts.safetensors
   heatlens embed --model models/resnet18 photos/ -o features.safetensors")]
 pub(crate) struct Args {
-    /// The model: a folder in its ecosystem's layout, or a .safetensors file
-    #[arg(long, value_name = "DIR")]
+    /// The model: a folder in its ecosystem's layout, a .safetensors file, or a name in the Hugging Face cache
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Images, folders of them, or - for paths on standard input, one a line
     #[arg(value_name = "PATH")]

@@ -29,7 +29,7 @@ pub struct Classified {
 /// A class and how sure the classifier is of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassProbability {
-    /// The class's name, or its index where the model's configuration names none.
+    /// The class's name, or its index where there are no names.
     pub class: String,
     /// Its softmax probability.
     pub probability: f64,
@@ -61,13 +61,17 @@ impl Embeddings {
     }
 }
 
-/// Classifies images: of each that decodes the `top` most probable classes, in order.
+/// Classifies images: of each that decodes the `top` most probable classes, in order, by their `names` in logit order.
 ///
 /// # Errors
 /// Those of reading and running the images; [`ErrorKind::Data`] if none of them decodes.
+///
+/// # Panics
+/// If there are fewer `names` than logits.
 pub fn classify(
     device: &Device,
     classifier: &Classifier,
+    names: Option<&[String]>,
     images: &Dataset,
     top: usize,
     options: &RunOptions,
@@ -83,7 +87,7 @@ pub fn classify(
     Ok(rows
         .map(|(row, &index)| Classified {
             path: images.samples[index].path.clone(),
-            classes: most_probable(logits.row(row), classifier.class_names(), top),
+            classes: most_probable(logits.row(row), names, top),
         })
         .collect())
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::align::AlignerFigures;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
+use crate::weights::locate;
 
 /// The version of the files that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -29,7 +30,10 @@ pub struct ModelIdentity {
 
 impl ModelIdentity {
     pub(crate) fn new(path: &Path, sha256: &str, preprocess: &Preprocess) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
+        // A name in the Hugging Face cache is only good in one environment; the snapshot's path is good everywhere on this
+        // machine. A model from memory has a path that leads nowhere.
+        let path = locate(path).unwrap_or_else(|_| path.to_owned());
+        let path = std::path::absolute(&path).map_err(|e| Error::io(path, e))?;
         Ok(Self { path, sha256: sha256.to_owned(), preprocess: preprocess_hash(preprocess)? })
     }
 }

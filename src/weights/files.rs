@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Weights};
+use super::{Config, Weights, hub};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What to do with a file that only Python can read.
@@ -28,15 +28,19 @@ pub struct ModelFiles {
 impl ModelFiles {
     /// Reads the model at `path`: a `.safetensors` file, with the configuration files beside it, or a folder that holds
     /// `model.safetensors`, `open_clip_model.safetensors`, shards with their index, or one `.safetensors` file of
-    /// any name.
+    /// any name. A name such as `openai/clip-vit-base-patch32` stands for its snapshot in the local Hugging Face cache, as
+    /// [`locate`](super::locate) finds it.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] or [`ErrorKind::Weights`] if there are no weights (saying what there is instead), or a file's
     /// own error.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let kind = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        let (weights, folder) = if kind.is_dir() {
+        let located = hub::find(path.as_ref())?;
+        Self::open_located(&located.path).map_err(|error| located.explain(error))
+    }
+
+    fn open_located(path: &Path) -> Result<Self> {
+        let (weights, folder) = if path.is_dir() {
             (open_folder(path)?, path.to_owned())
         } else {
             (Weights::open(path)?, path.parent().map(Path::to_owned).unwrap_or_default())
@@ -143,7 +147,7 @@ fn no_weights(folder: &Path, names: &[String]) -> Error {
 }
 
 /// The names of a folder's entries, sorted.
-fn list(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn list(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     let mut names = Vec::new();
     for entry in entries {

@@ -16,6 +16,7 @@
 mod config;
 mod files;
 pub mod formula;
+mod hub;
 mod names;
 
 use std::borrow::Cow;
@@ -34,6 +35,7 @@ use crate::tensor::Tensor;
 
 pub use config::Config;
 pub use files::ModelFiles;
+pub use hub::{is_model_name, locate};
 
 /// The tensors of one safetensors file, or of the shards of one model.
 #[derive(Debug)]
