@@ -54,7 +54,7 @@ pub(super) fn find(path: &Path) -> Result<Located> {
         Err(error) => error,
     };
     let Some(name) = path.to_str().and_then(Name::parse) else { return Err(Error::io(path, missing)) };
-    let cache = cache_folder(|variable| env::var_os(variable), env::home_dir());
+    let cache = cache_folder(|variable| env::var_os(variable), env::home_dir().as_deref());
     let Some(cache) = cache else { return Err(Error::io(path, missing)) };
     let folder = cache.join(format!("models--{}", name.repository.replace('/', "--")));
     if folder.is_dir() {
@@ -105,16 +105,16 @@ impl<'a> Name<'a> {
 }
 
 /// The cache's folder, from environment variables in huggingface_hub's order; none only if there is no home either.
-fn cache_folder(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+fn cache_folder(variable: impl Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Option<PathBuf> {
     let set = |name: &str| {
         let path = PathBuf::from(variable(name).filter(|value| !value.is_empty())?);
-        Some(match (path.strip_prefix("~"), &home) {
+        Some(match (path.strip_prefix("~"), home) {
             (Ok(rest), Some(home)) => home.join(rest),
             _ => path,
         })
     };
     set("HF_HUB_CACHE").or_else(|| Some(set("HF_HOME")?.join("hub"))).or_else(|| {
-        let caches = set("XDG_CACHE_HOME").or_else(|| Some(home.as_ref()?.join(".cache")))?;
+        let caches = set("XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")))?;
         Some(caches.join("huggingface").join("hub"))
     })
 }
@@ -173,7 +173,7 @@ mod tests {
     fn the_cache_follows_the_environment() {
         let folder = |set: &[(&str, &str)], home: Option<&str>| {
             let variable = |name: &str| set.iter().find(|(found, _)| *found == name).map(|(_, value)| value.into());
-            cache_folder(variable, home.map(PathBuf::from))
+            cache_folder(variable, home.map(Path::new))
         };
         let home = Some("/home/u");
         assert_eq!(folder(&[], home), Some("/home/u/.cache/huggingface/hub".into()));
