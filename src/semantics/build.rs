@@ -99,6 +99,7 @@ impl Bundle {
         let journal = Journal::open(&beside(out), &key(device, inputs, options)?)?;
         let result = build(device, inputs, options, observer, &journal);
         let keep = result.as_ref().err().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
+        let result = result.map_err(|e| if keep { e.hint("the same build goes on from here") } else { e });
         let result = result.and_then(|(mut bundle, thumbnails)| {
             bundle.save(out, &thumbnails)?;
             Ok(bundle)
