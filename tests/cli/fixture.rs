@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::LazyLock;
 
 use assert_cmd::Command;
@@ -28,9 +29,16 @@ pub(crate) struct Fixture {
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::make);
 
-/// The program.
+/// The program. Mesa 22's layer for choosing a device writes to standard error where `XDG_RUNTIME_DIR` isn't set.
+pub(crate) fn program() -> process::Command {
+    let mut command = process::Command::new(env!("CARGO_BIN_EXE_heatlens"));
+    command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+/// The program, to be run to its end.
 pub(crate) fn heatlens() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_heatlens"))
+    Command::from_std(program())
 }
 
 /// The fixture, made by whichever test needs it first.

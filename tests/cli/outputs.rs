@@ -3,11 +3,11 @@
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::fixture::{CLASSES, CONCEPTS, fixture, heatlens, walk};
+use super::fixture::{CLASSES, CONCEPTS, fixture, heatlens, program, walk};
 
 fn path(name: &str) -> String {
     fixture().path(name).display().to_string()
@@ -322,7 +322,7 @@ fn quiet_says_nothing_on_standard_error() {
 
 #[test]
 fn a_reader_that_stops_reading_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_heatlens"))
+    let mut child = program()
         .args(["filter", "--filter", &path("model.heatlens"), &path("test"), &path("calibrate"), &path("build")])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
