@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use heatlens::gpu::DeviceOptions;
 use heatlens::kernels::{Profile, cases};
-use heatlens::semantics::{CalibrateOptions, Distance, FilterFile, Fraction, LocalizeOptions, RunOptions, ScoreMode};
+use heatlens::semantics::{
+    CalibrateOptions, Distance, FilterFile, Fraction, LocalizeOptions, RunOptions, ScoreMode, Stratum, reference,
+};
 use heatlens::{Aligner, Bundle, Device, Filter, Result, Silent};
 use support::demo::Demo;
 
@@ -106,4 +108,48 @@ fn every_kernel_runs_and_none_can_be_wrong_unseen() {
         assert!(broken.dispatches().contains_key(shader), "{shader} wasn't run");
         assert!(!goes_unseen, "{shader} does nothing, and nothing changes");
     }
+}
+
+/// Stored counts follow exactly from the stored scores; the filter's scores lie within 1e-4 of what those give.
+#[test]
+fn counts_and_the_filters_scores_follow_from_the_stored_scores() {
+    let story = Story { demo: Demo::open(), folder: tempfile::tempdir().unwrap() };
+    let device = Device::best().unwrap();
+    let aligner = story.demo.align(&device).unwrap();
+    let bundle = story.build(&device, &aligner, 6).unwrap();
+    let (samples, classes) = (bundle.samples(), bundle.manifest().classes.len());
+    let rows = |keep: &dyn Fn(usize, usize) -> bool| -> Vec<u32> {
+        let kept = |row: &usize| keep(samples.labels[*row], samples.predictions[*row]);
+        (0..samples.labels.len()).filter(kept).map(|row| row as u32).collect()
+    };
+    let counted = |keep: &dyn Fn(usize, usize) -> bool| reference::counts(&samples.scores, &rows(keep)).unwrap();
+    let maps: Vec<_> = (0..classes)
+        .map(|class| {
+            let correct = counted(&|label, prediction| label == class && prediction == class);
+            let missed = counted(&|label, prediction| label == class && prediction != class);
+            let false_alarm = counted(&|label, prediction| label != class && prediction == class);
+            let stored = bundle.counts().unwrap();
+            assert_eq!(stored.correct[class], correct);
+            assert_eq!(stored.missed[class], missed);
+            assert_eq!(stored.false_alarm[class], false_alarm);
+            [correct, false_alarm]
+        })
+        .collect();
+
+    let file = story.folder.path().join("model.heatlens");
+    story.calibrate(&device, &bundle).unwrap().save(&file).unwrap();
+    let filter = Filter::open(&device, &file, None).unwrap();
+    let mut compared = 0;
+    for row in (0..samples.labels.len()).step_by(5) {
+        let verdict = filter.check_file(samples.paths[row].as_ref()).unwrap();
+        if verdict.stratum != Some(Stratum::Own) {
+            continue;
+        }
+        let [correct, false_alarm] = &maps[samples.predictions[row]];
+        let to = |map| reference::distance(samples.scores.row(row), map, Distance::Cosine, Fraction::HALF);
+        let expected = to(correct).unwrap() - to(false_alarm).unwrap();
+        assert!((verdict.score.unwrap() - expected).abs() < 1e-4, "{}: {expected}", samples.paths[row]);
+        compared += 1;
+    }
+    assert!(compared > 10, "{compared} images have maps of their own");
 }
