@@ -1,8 +1,10 @@
 //! The program as a user meets it: exit codes, what it prints, and every kind of bad input.
 
 mod cli {
+    mod dialects;
     pub(crate) mod fixture;
     pub(crate) mod given;
+    mod inspect;
     mod models;
     mod outputs;
     mod project_file;
@@ -162,6 +164,21 @@ const ROWS: &[Row] = &[
             g.extra = vec!["--classes".into(), list.display().to_string()];
         },
         &["classes.txt", "2 classes", "3 logits"],
+    ),
+    Row("no such model", "inspect", |g| g.classifier = g.scratch.join("nowhere"), &["nowhere"]),
+    Row(
+        "a truncated model",
+        "inspect",
+        |g| {
+            g.classifier = g.spoiled(&g.classifier, |dir| truncate(&dir.join("model.safetensors")));
+        },
+        &["classifier/model.safetensors", "safetensors"],
+    ),
+    Row(
+        "a reference without embeddings",
+        "embed",
+        |g| g.extra = vec!["--expect".into(), g.aligner.display().to_string()],
+        &["aligner.safetensors", "embeddings"],
     ),
     Row("a concept twice", "build", |g| g.concepts = g.list("words.txt", "fur\nears\nfur\n"), &["words.txt:3", "fur"]),
     Row("an empty phrase", "build", |g| g.concepts = g.list("words.txt", "fur\nears: |\n"), &["words.txt:2", "ears"]),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use heatlens::ErrorKind;
-use heatlens::image::{DecodeOptions, Filter, Preprocess, Rgb8, Torchvision, decode_bytes, decode_file, resize};
+use heatlens::image::{DecodeOptions, Filter, Preprocess, Rgb8, Stage, Torchvision, decode_bytes, decode_file, resize};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -87,19 +87,23 @@ struct PictureCase {
     sha256: String,
 }
 
+fn preprocess_of(source: &str, config: &Value, size: Option<[usize; 2]>) -> Preprocess {
+    let path = Path::new("config.json");
+    match source {
+        "torchvision" if config == "V1" => Preprocess::torchvision(Torchvision::V1),
+        "torchvision" => Preprocess::torchvision(Torchvision::V2),
+        "timm" => Preprocess::from_timm(config, path).unwrap(),
+        "hf" => Preprocess::from_hf(config, path).unwrap(),
+        "open_clip" => Preprocess::from_open_clip(config, size.expect("a size"), path).unwrap(),
+        other => panic!("unknown source {other}"),
+    }
+}
+
 #[test]
 fn preprocessing_equals_the_reference_transforms_in_every_bit() {
-    let path = Path::new("config.json");
     for case in read::<PreprocessCase>("image_preprocess.json") {
         let label = format!("{} {}", case.source, case.config);
-        let preprocess = match case.source.as_str() {
-            "torchvision" if case.config == json!("V1") => Preprocess::torchvision(Torchvision::V1),
-            "torchvision" => Preprocess::torchvision(Torchvision::V2),
-            "timm" => Preprocess::from_timm(&case.config, path).unwrap(),
-            "hf" => Preprocess::from_hf(&case.config, path).unwrap(),
-            "open_clip" => Preprocess::from_open_clip(&case.config, case.size.expect("a size"), path).unwrap(),
-            other => panic!("unknown source {other}"),
-        };
+        let preprocess = preprocess_of(&case.source, &case.config, case.size);
         assert_eq!(preprocess.mean, case.mean.map(|v| v as f32), "{label}");
         assert_eq!(preprocess.std, case.std.map(|v| v as f32), "{label}");
         assert_eq!(preprocess.scale, case.scale as f32, "{label}");
@@ -243,4 +247,105 @@ fn a_size_that_no_memory_holds_is_an_error() {
     let error = decode_bytes(&header, "huge.bmp", &DecodeOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Image);
     assert!(error.to_string().contains("huge.bmp") && error.to_string().contains("limit"), "{error}");
+}
+
+/// A picture as a camera or a program writes it, and its stages in each library.
+#[derive(Deserialize)]
+struct PhotoCase {
+    file: String,
+    decode: StageCase,
+    orient: Option<StageCase>,
+    /// A lossless file of the pixels that Pillow decodes, where heatlens decodes others.
+    pixels: Option<String>,
+    transforms: Vec<TransformCase>,
+}
+
+#[derive(Deserialize)]
+struct StageCase {
+    size: Option<[usize; 2]>,
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+struct TransformCase {
+    source: String,
+    config: Value,
+    size: Option<[usize; 2]>,
+    /// Absent where the library doesn't show it.
+    resize: Option<StageCase>,
+    crop: StageCase,
+    normalize: StageCase,
+}
+
+impl PhotoCase {
+    fn read_bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(goldens("photos").join(name)).unwrap()
+    }
+
+    /// What is wrong with the stages after decoding of the picture in `bytes`.
+    fn wrong_stages(&self, bytes: &[u8]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for transform in &self.transforms {
+            let preprocess = preprocess_of(&transform.source, &transform.config, transform.size);
+            let stages = preprocess.explain(bytes, &self.file, &DecodeOptions::default()).unwrap();
+            let found = |name: &str| stages.iter().find(|stage| stage.name == name).expect("every stage is there");
+            let mut check = |name: &str, expected: &StageCase| {
+                let Stage { size, sha256, .. } = found(name);
+                if expected.size.is_some_and(|expected| Some(expected) != *size)
+                    || *sha256 != Some(expected.sha256.clone())
+                {
+                    wrong.push(format!("{}, {name} of {} {}", self.file, transform.source, transform.config));
+                }
+            };
+            transform.resize.iter().for_each(|expected| check("resize", expected));
+            check("crop", &transform.crop);
+            check("normalize", &transform.normalize);
+        }
+        wrong
+    }
+}
+
+/// The largest and the mean difference from Pillow's pixels of files that other decoders read: libwebp interpolates colour
+/// and dithers in its own way, and four inks are decoded without libjpeg-turbo.
+const INEXACT: [(&str, u8, f64); 3] = [("lossy.webp", 3, 0.2), ("lossy_alpha.webp", 3, 0.2), ("cmyk.jpg", 3, 0.2)];
+
+#[test]
+fn decoding_real_pictures_differs_by_what_is_written_down() {
+    for case in read::<PhotoCase>("image_transforms.json") {
+        let bytes = case.read_bytes(&case.file);
+        let decoded = decode_bytes(&bytes, &case.file, &DecodeOptions::default()).unwrap();
+        assert_eq!(Some([decoded.image.width, decoded.image.height]), case.decode.size, "{}", case.file);
+        assert_eq!(decoded.orientation_ignored, case.orient.is_some(), "{}", case.file);
+        if let Some(orient) = &case.orient {
+            let upright = decode_bytes(&bytes, &case.file, &DecodeOptions { exif: true }).unwrap().image;
+            assert_eq!(
+                (Some([upright.width, upright.height]), digest(&upright.data)),
+                (orient.size, orient.sha256.clone())
+            );
+        }
+        let bound = INEXACT.iter().find(|(file, ..)| *file == case.file);
+        assert_eq!(bound.is_some(), case.pixels.is_some(), "{}", case.file);
+        let (Some((_, most, mean)), Some(pixels)) = (bound, &case.pixels) else {
+            assert_eq!(digest(&decoded.image.data), case.decode.sha256, "{}", case.file);
+            continue;
+        };
+        let pillow = decode_bytes(&case.read_bytes(pixels), pixels, &DecodeOptions::default()).unwrap().image;
+        assert_eq!(digest(&pillow.data), case.decode.sha256, "{pixels}");
+        let differences: Vec<u8> = decoded.image.data.iter().zip(&pillow.data).map(|(a, b)| a.abs_diff(*b)).collect();
+        let worst = differences.iter().max().copied().unwrap();
+        let average = differences.iter().map(|&d| f64::from(d)).sum::<f64>() / differences.len() as f64;
+        assert!(worst <= *most && average <= *mean, "{}: differs by {worst}, on average by {average:.3}", case.file);
+    }
+}
+
+/// On equal pixels nothing differs: not the resize, not the crop, not the f32 values that the library hands to the network.
+#[test]
+fn every_stage_of_real_pictures_equals_the_library_in_every_bit() {
+    let cases = read::<PhotoCase>("image_transforms.json");
+    let wrong: Vec<String> = cases
+        .iter()
+        .flat_map(|case| case.wrong_stages(&case.read_bytes(case.pixels.as_ref().unwrap_or(&case.file))))
+        .collect();
+    assert!(wrong.is_empty(), "{} stages differ: {wrong:#?}", wrong.len());
+    assert!(cases.iter().all(|case| case.transforms.len() >= 14) && cases.len() >= 18);
 }

@@ -15,6 +15,7 @@ mod embed;
 mod evaluate;
 mod export;
 mod filter;
+mod inspect;
 mod localize;
 mod output;
 mod progress;
@@ -60,6 +61,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Export(export::Args),
     Report(report::Args),
+    Inspect(inspect::Args),
     Classify(classify::Args),
     Embed(embed::Args),
     Doctor(doctor::Args),
@@ -119,6 +121,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Calibrate(args) => calibrate::run(&args, &context),
         Command::Filter(args) => filter::run(&args, &context),
         Command::Evaluate(args) => evaluate::run(&args, &context),
+        Command::Inspect(args) => inspect::run(&args, &context),
         Command::Classify(args) => classify::run(&args, &context),
         Command::Embed(args) => embed::run(&args, &context),
         Command::Doctor(args) => doctor::run(&args, &context),

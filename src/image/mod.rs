@@ -7,12 +7,14 @@
 
 mod config;
 mod decode;
+mod explain;
 mod jpeg;
 mod preprocess;
 mod resize;
 
 pub use config::Torchvision;
 pub use decode::{DecodeOptions, Decoded, decode_bytes, decode_file};
+pub use explain::Stage;
 pub use preprocess::{Preprocess, Resize, Rounding};
 pub use resize::{Filter, resize};
 

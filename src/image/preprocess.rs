@@ -40,8 +40,20 @@ pub enum Resize {
 }
 
 impl Resize {
+    /// What it does, in words.
+    pub(super) fn describe(self, filter: Filter) -> String {
+        let filter = filter.name();
+        match self {
+            Self::Keep => "no resize".to_owned(),
+            Self::ShortestEdge(edge) => format!("shortest edge to {edge} ({filter})"),
+            Self::Cover { height, width } => format!("cover {width}×{height} ({filter})"),
+            Self::Fit { height, width } => format!("fit into {width}×{height} ({filter})"),
+            Self::Exact { height, width } => format!("squash to {width}×{height} ({filter})"),
+        }
+    }
+
     /// The size (width, height) that a picture of `width` × `height` is given.
-    fn size(self, width: usize, height: usize) -> (usize, usize) {
+    pub(super) fn size(self, width: usize, height: usize) -> (usize, usize) {
         match self {
             Self::Keep => (width, height),
             Self::ShortestEdge(edge) if width <= height => (edge, edge * height / width),
@@ -148,15 +160,8 @@ impl Preprocess {
 
     /// One line that says all of it, for people.
     pub fn describe(&self) -> String {
-        let Self { height, width, filter, .. } = self;
-        let filter = filter.name();
-        let mut text = match self.resize {
-            Resize::Keep => "no resize".to_owned(),
-            Resize::ShortestEdge(edge) => format!("shortest edge to {edge} ({filter})"),
-            Resize::Cover { height, width } => format!("cover {width}×{height} ({filter})"),
-            Resize::Fit { height, width } => format!("fit into {width}×{height} ({filter})"),
-            Resize::Exact { height, width } => format!("squash to {width}×{height} ({filter})"),
-        };
+        let Self { height, width, .. } = self;
+        let mut text = self.resize.describe(self.filter);
         // Writing to a String can't fail.
         let _ = match self.resize {
             Resize::Exact { height: h, width: w } if (h, w) == (*height, *width) => Ok(()),

@@ -15,6 +15,9 @@ use crate::weights::{Config, ModelFiles};
 const REFUSED_ARCHITECTURES: [(&str, &str); 3] =
     [("resnetblur", "blurred pooling"), ("resnetaa", "anti-aliased pooling"), ("resnetv2", "pre-activation blocks")];
 
+/// Where `config.json` may name the classes: timm's keys, at the top or in `pretrained_cfg`, then transformers'.
+pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_names", "id2label"];
+
 /// A classifier with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -135,9 +138,9 @@ fn preprocess(files: &ModelFiles) -> Result<Option<Preprocess>> {
     config.map(|config| Preprocess::from_hf(config.value(), Path::new(config.name()))).transpose()
 }
 
-/// `label_names` (timm, at the top or in `pretrained_cfg`) or `id2label` (transformers).
+/// The names under the first of [`NAME_KEYS`] that is there.
 fn class_names(config: &Config, classes: usize) -> Result<Option<Vec<String>>> {
-    for path in ["label_names", "pretrained_cfg.label_names", "id2label"] {
+    for path in NAME_KEYS {
         let names = match config.get(path) {
             None => continue,
             Some(Value::Array(names)) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),

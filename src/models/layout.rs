@@ -44,6 +44,16 @@ const REFUSED: [(&str, &str); 22] = [
 ];
 
 impl Layout {
+    /// Whose names these are.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Resnet => "ResNet of torchvision or timm",
+            Self::HuggingFaceClip => "CLIPModel of Hugging Face's transformers",
+            Self::OpenClip { text: "" } => "CLIP of OpenAI or open_clip",
+            Self::OpenClip { .. } => "CustomTextCLIP of open_clip",
+        }
+    }
+
     /// The layout of a file.
     ///
     /// # Errors

@@ -21,6 +21,7 @@
 
 mod classifier;
 mod clip;
+mod inspect;
 mod layout;
 mod resnet;
 #[cfg(test)]
@@ -30,6 +31,9 @@ use std::path::Path;
 
 pub use classifier::Classifier;
 pub use clip::{Clip, ClipText, ClipVision};
+pub use inspect::{
+    ClassFacts, FileFacts, Inspection, Largest, ModelFacts, Nearest, PlanFacts, TensorFindings, TextFacts, Unmatched,
+};
 pub use resnet::{Resnet, ResnetOutput};
 
 use crate::error::Result;
@@ -65,10 +69,17 @@ impl Model {
     /// # Errors
     /// Those of [`Classifier::open`] and [`Clip::open`].
     pub fn open(path: impl AsRef<Path>, observer: &dyn Observer) -> Result<Self> {
-        let files = ModelFiles::open(path)?;
+        Self::load(&ModelFiles::open(path)?, observer)
+    }
+
+    /// Loads a model from its files, as what its tensors' names say it is.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::load`] and [`Clip::load`].
+    pub fn load(files: &ModelFiles, observer: &dyn Observer) -> Result<Self> {
         Ok(match Layout::of(files.weights())? {
-            Layout::Resnet => Self::Classifier(Box::new(Classifier::load(&files, observer)?)),
-            Layout::HuggingFaceClip | Layout::OpenClip { .. } => Self::Clip(Box::new(Clip::load(&files)?)),
+            Layout::Resnet => Self::Classifier(Box::new(Classifier::load(files, observer)?)),
+            Layout::HuggingFaceClip | Layout::OpenClip { .. } => Self::Clip(Box::new(Clip::load(files)?)),
         })
     }
 

@@ -60,6 +60,11 @@ impl ModelFiles {
         Self { weights, configs, folder: None }
     }
 
+    /// The same files with the weights that `change` makes of theirs.
+    pub(crate) fn map_weights(self, change: impl FnOnce(Weights) -> Weights) -> Self {
+        Self { weights: change(self.weights), ..self }
+    }
+
     /// The weights.
     pub fn weights(&self) -> &Weights {
         &self.weights

@@ -18,6 +18,7 @@ mod files;
 pub mod formula;
 mod hub;
 mod names;
+mod survey;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +37,7 @@ use crate::tensor::Tensor;
 pub use config::Config;
 pub use files::ModelFiles;
 pub use hub::{is_model_name, locate};
+pub(crate) use survey::Missing;
 
 /// The tensors of one safetensors file, or of the shards of one model.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct Weights {
     tensors: BTreeMap<String, Entry>,
     metadata: HashMap<String, String>,
     sha256: OnceLock<String>,
+    survey: Option<survey::Survey>,
 }
 
 /// Where a tensor lies, and whether anybody has read it.
@@ -97,7 +100,7 @@ impl Weights {
                 }
             }
         }
-        Ok(Self { name, shards, tensors, metadata, sha256: OnceLock::new() })
+        Ok(Self { name, shards, tensors, metadata, sha256: OnceLock::new(), survey: None })
     }
 
     /// Tensors from memory, as if a file held them; of equal names the last counts.
@@ -157,6 +160,11 @@ impl Weights {
         self.tensors.get(name).map(|entry| &entry.shape[..])
     }
 
+    /// The type of a tensor's values as the file calls it (`F16`, say), if there is one of this name.
+    pub fn dtype(&self, name: &str) -> Option<String> {
+        self.tensors.get(name).map(|entry| entry.dtype.to_string())
+    }
+
     /// The text that the file's `__metadata__` holds under `key`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
@@ -168,6 +176,9 @@ impl Weights {
     /// [`ErrorKind::Weights`] if there is none of this name, if it isn't f32, f16 or bf16, or if it holds NaN or
     /// infinite values.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        if let Some(zeros) = self.stand_in_of_any_shape(name) {
+            return Ok(zeros);
+        }
         let entry = self.entry(name)?;
         entry.used.store(true, Ordering::Relaxed);
         let bytes = &self.shards[entry.shard][entry.bytes.clone()];
@@ -188,6 +199,9 @@ impl Weights {
     /// # Errors
     /// As [`tensor`](Self::tensor), and [`ErrorKind::Weights`] if the shape is another.
     pub fn tensor_shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        if let Some(zeros) = self.stand_in(name, shape) {
+            return Ok(zeros);
+        }
         let found = &self.entry(name)?.shape;
         if found != shape {
             return Err(self.error(format!("tensor `{name}` has shape {found:?}, not {shape:?}")));
@@ -208,6 +222,9 @@ impl Weights {
     /// # Errors
     /// [`ErrorKind::Weights`] if there is no such tensor or if it has another number of axes.
     pub fn extents<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        if let Some(likely) = self.likely_shape(name).and_then(|shape| shape.try_into().ok()) {
+            return Ok(likely);
+        }
         let found = &self.entry(name)?.shape;
         found[..].try_into().map_err(|_| {
             let axes = if N == 1 { "axis was" } else { "axes were" };
@@ -217,8 +234,7 @@ impl Weights {
 
     /// The names of the tensors that nobody has read yet, sorted.
     pub fn unused(&self) -> Vec<&str> {
-        let unused = self.tensors.iter().filter(|(_, entry)| !entry.used.load(Ordering::Relaxed));
-        unused.map(|(name, _)| name.as_str()).collect()
+        if self.survey.is_some() { Vec::new() } else { self.unread() }
     }
 
     /// An [`ErrorKind::Weights`] error about this file.

@@ -75,10 +75,11 @@ impl Given {
                 [vec![text(&self.bundle)], ["--set", "correct", "--class", self.class].map(str::to_owned).to_vec()]
                     .concat()
             }
+            "inspect" => vec![text(&self.classifier)],
             "localize" | "export" | "report" => vec![text(&self.bundle)],
             other => panic!("no arguments are known for {other}"),
         });
-        if !["classify", "filter", "localize"].contains(&self.command) {
+        if !["classify", "filter", "inspect", "localize"].contains(&self.command) {
             args.extend(option("-o", &self.output));
         }
         args.extend(self.extra.clone());

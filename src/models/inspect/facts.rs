@@ -1,0 +1,260 @@
+//! A loaded network in figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::image::Preprocess;
+use crate::kernels::Profile;
+use crate::layers::Activation;
+use crate::models::classifier::NAME_KEYS;
+use crate::models::{Classifier, Clip, Model};
+use crate::plan::{Plan, Shape, Source};
+use crate::weights::ModelFiles;
+
+/// A network and what belongs to it.
+#[derive(Debug, Serialize)]
+pub struct ModelFacts {
+    /// The architecture in words, a line for each tower.
+    pub architecture: Vec<String>,
+    /// The activation of each tower.
+    pub activations: BTreeMap<&'static str, &'static str>,
+    /// The number of values of a classifier's feature, or of CLIP's embedding.
+    pub features: usize,
+    /// A classifier's classes.
+    pub classes: Option<ClassFacts>,
+    /// CLIP's text side.
+    pub text: Option<TextFacts>,
+    /// How pictures are prepared, in words.
+    pub preprocess: String,
+    /// The same as data.
+    pub preprocess_steps: Preprocess,
+    /// The file that says so; none = torchvision's preset.
+    pub preprocess_source: Option<String>,
+    /// The work and memory of each tower.
+    pub plans: Vec<PlanFacts>,
+}
+
+/// A classifier's classes.
+#[derive(Debug, Serialize)]
+pub struct ClassFacts {
+    /// How many there are.
+    pub count: usize,
+    /// What names them, such as ``config.json `id2label` ``; none where nothing does.
+    pub names_from: Option<String>,
+    /// Their names in the order of the logits, if there are any.
+    pub names: Option<Vec<String>>,
+}
+
+/// What CLIP's text tower takes.
+#[derive(Debug, Serialize)]
+pub struct TextFacts {
+    /// Tokens of a prompt, start and end included.
+    pub context: usize,
+    /// Rows of the token embedding.
+    pub vocabulary: usize,
+    /// Ids that the tokenizer makes, up to the largest.
+    pub tokenizer: usize,
+    /// The id before every prompt.
+    pub start: u32,
+    /// The id behind every prompt.
+    pub end: u32,
+    /// The factor of cosines in zero-shot logits.
+    pub logit_scale: f32,
+}
+
+/// The work and memory of one forward pass.
+#[derive(Debug, Serialize)]
+pub struct PlanFacts {
+    /// What it takes: `image` or `text`.
+    pub input: &'static str,
+    /// Operations for one input, a multiply-add counted as two.
+    pub flops: u64,
+    /// Dispatches of a run.
+    pub dispatches: usize,
+    /// Distinct pipelines on hardware.
+    pub pipelines: usize,
+    /// Inputs a run, to which the figures below belong.
+    pub batch: usize,
+    /// Bytes of all parameters, packed as f32.
+    pub parameter_bytes: u64,
+    /// Bytes of all inputs, intermediate values and results.
+    pub value_bytes: u64,
+    /// Bytes on the GPU: parameters, values, and results once more for reading them back.
+    pub gpu_bytes: u64,
+    /// The largest parameter, which an adapter must be able to bind.
+    pub largest_parameter: Option<Largest>,
+    /// The largest value, which an adapter must be able to bind.
+    pub largest_value: Option<Largest>,
+}
+
+/// The largest of several buffers.
+#[derive(Debug, Serialize)]
+pub struct Largest {
+    /// What it is: a tensor's name, or a kernel's result with its extents.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl ModelFacts {
+    pub(super) fn of(model: &Model, files: &ModelFiles, batch: usize) -> Self {
+        let preprocess = model.preprocess();
+        let base = |architecture: Vec<String>, features: usize| Self {
+            architecture,
+            activations: BTreeMap::new(),
+            features,
+            classes: None,
+            text: None,
+            preprocess: preprocess.describe(),
+            preprocess_steps: preprocess.clone(),
+            preprocess_source: preprocess_source(model, files),
+            plans: Vec::new(),
+        };
+        match model {
+            Model::Classifier(classifier) => {
+                let resnet = classifier.resnet();
+                Self {
+                    activations: BTreeMap::from([("network", "ReLU")]),
+                    classes: Some(ClassFacts::of(classifier, files)),
+                    plans: vec![PlanFacts::of("image", batch, |plan| record_classifier(classifier, plan))],
+                    ..base(vec![resnet.describe()], resnet.feature_dim())
+                }
+            }
+            Model::Clip(clip) => {
+                let towers = vec![clip.vision().describe(), clip.text().describe()];
+                let activations = [("image", clip.vision().activation()), ("text", clip.text().activation())]
+                    .map(|(t, a)| (t, name(a)));
+                Self {
+                    activations: BTreeMap::from(activations),
+                    text: Some(TextFacts::of(clip)),
+                    plans: vec![
+                        PlanFacts::of("image", batch, |plan| record_image(clip, plan)),
+                        PlanFacts::of("text", batch, |plan| record_text(clip, plan)),
+                    ],
+                    ..base(towers, clip.embedding_dim())
+                }
+            }
+        }
+    }
+}
+
+fn name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Identity => "none",
+        Activation::Relu => "ReLU",
+        Activation::Gelu => "GELU",
+        Activation::QuickGelu => "QuickGELU",
+    }
+}
+
+/// The configuration file that a model's preprocessing comes from.
+fn preprocess_source(model: &Model, files: &ModelFiles) -> Option<String> {
+    let order: &[&str] = match model {
+        Model::Clip(_) => &["open_clip_config.json", "preprocessor_config.json"],
+        Model::Classifier(_) => &["config.json", "preprocessor_config.json"],
+    };
+    let steps = |name: &&&str| {
+        let config = files.config(name)?;
+        // transformers' config.json says nothing of pictures, timm's does.
+        let says = **name != "config.json"
+            || ["architecture", "pretrained_cfg", "input_size"].iter().any(|key| config.get(key).is_some());
+        says.then_some(())
+    };
+    order.iter().find(|name| steps(name).is_some()).map(|name| (*name).to_owned())
+}
+
+fn record_classifier(classifier: &Classifier, plan: &mut Plan) {
+    let pixels = classifier.input(plan);
+    let output = classifier.record(plan, pixels);
+    plan.output("features", output.features);
+    plan.output("logits", output.logits);
+}
+
+fn record_image(clip: &Clip, plan: &mut Plan) {
+    let pixels = clip.image_input(plan);
+    let embeddings = clip.record_image(plan, pixels);
+    plan.output("embeddings", embeddings);
+}
+
+fn record_text(clip: &Clip, plan: &mut Plan) {
+    let ids = clip.text_input(plan);
+    let embeddings = clip.record_text(plan, ids);
+    plan.output("embeddings", embeddings);
+}
+
+impl ClassFacts {
+    fn of(classifier: &Classifier, files: &ModelFiles) -> Self {
+        let config = files.config("config.json");
+        let key = config.and_then(|config| NAME_KEYS.into_iter().find(|key| config.get(key).is_some()));
+        Self {
+            count: classifier.resnet().num_classes(),
+            names_from: key.map(|key| format!("config.json `{key}`")),
+            names: classifier.class_names().map(<[String]>::to_vec),
+        }
+    }
+}
+
+impl TextFacts {
+    fn of(clip: &Clip) -> Self {
+        let tokenizer = clip.tokenizer();
+        Self {
+            context: clip.text().context(),
+            vocabulary: clip.text().vocabulary(),
+            tokenizer: tokenizer.vocabulary_size(),
+            start: tokenizer.start(),
+            end: tokenizer.end(),
+            logit_scale: clip.logit_scale(),
+        }
+    }
+}
+
+impl PlanFacts {
+    fn of(input: &'static str, batch: usize, record: impl Fn(&mut Plan)) -> Self {
+        let recorded = |batch| {
+            let mut plan = Plan::new(batch);
+            record(&mut plan);
+            plan
+        };
+        let (one, plan) = (recorded(1), recorded(batch));
+        let parameters = plan.parameters();
+        let bytes_of = |len: usize| 4 * len as u64;
+        let parameter_bytes = parameters.iter().map(|parameter| bytes_of(parameter.values().len())).sum();
+        let value_bytes = plan.slots().total_bytes();
+        let readback: u64 = plan.outputs().iter().map(|(_, var)| bytes_of(plan.value(*var).len)).sum();
+        Self {
+            input,
+            flops: one.flops(),
+            dispatches: plan.dispatches().len(),
+            pipelines: pipelines(&plan),
+            batch,
+            parameter_bytes,
+            value_bytes,
+            gpu_bytes: parameter_bytes + value_bytes + readback,
+            largest_parameter: parameters.iter().max_by_key(|parameter| parameter.values().len()).map(|parameter| {
+                Largest { name: parameter.name().to_owned(), bytes: bytes_of(parameter.values().len()) }
+            }),
+            largest_value: largest_value(&plan),
+        }
+    }
+}
+
+/// The distinct pipelines that a plan needs on hardware: modules with their constants.
+fn pipelines(plan: &Plan) -> usize {
+    let launches = plan.dispatches().iter().map(|dispatch| dispatch.kernel.launch(Profile::Hardware));
+    launches.map(|launch| (launch.shader.label, launch.constants)).collect::<BTreeSet<_>>().len()
+}
+
+fn largest_value(plan: &Plan) -> Option<Largest> {
+    let results = plan.dispatches().iter().map(|dispatch| (dispatch.kernel.name(), dispatch.output));
+    let inputs = plan.dispatches().iter().flat_map(|dispatch| &dispatch.reads).filter_map(|source| match source {
+        Source::Var(var) => {
+            plan.inputs().iter().find(|(_, input)| input == var).map(|(name, var)| (name.as_str(), *var))
+        }
+        Source::Parameter(_) | Source::Constant(_) => None,
+    });
+    let (name, var) = results.chain(inputs).max_by_key(|(_, var)| plan.value(*var).len)?;
+    let Shape { images, height, width, channels } = plan.shape(var);
+    let name = format!("{name}: {images}×{height}×{width}×{channels}");
+    Some(Largest { name, bytes: 4 * plan.value(var).len as u64 })
+}
