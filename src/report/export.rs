@@ -42,7 +42,8 @@ pub fn export(bundle: &Bundle, device: Option<&Device>, folder: &Path) -> Result
         ("directions", bundle.directions()),
         ("class_directions", bundle.class_directions()),
     ];
-    let maps: [(&str, fn(usize) -> ImageSet); 3] =
+    type SetOf = fn(usize) -> ImageSet;
+    let maps: [(&str, SetOf); 3] =
         [("correct", ImageSet::Correct), ("missed", ImageSet::Missed), ("false_alarm", ImageSet::FalseAlarm)];
     let lists = [("concepts", &manifest.concepts), ("classes", &manifest.classes), ("samples", paths)];
     let [classes, concepts] = [manifest.classes.len(), manifest.concepts.len()];
