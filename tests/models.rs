@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use heatlens::gpu::{Device, DeviceOptions, Input};
 use heatlens::kernels::Profile;
-use heatlens::models::{Clip, Resnet, Tap};
-use heatlens::{Plan, Tensor, Weights};
+use heatlens::models::{Classifier, Clip, Tap};
+use heatlens::{Plan, Silent, Tensor};
 use serde_json::json;
 use support::golden::{Deviation, Golden, cosine, least_cosine, table};
 
@@ -155,15 +155,15 @@ fn own_profile() -> Vec<Device> {
     vec![Device::best().unwrap()]
 }
 
-fn check_resnet(name: &str, devices: &[Device], batches: &[usize]) {
+fn check_classifier(name: &str, devices: &[Device], batches: &[usize]) {
     let golden = Golden::open(name);
     let folder = tempfile::tempdir().unwrap();
-    let resnet = Resnet::load(&Weights::open(golden.write_model(folder.path())).unwrap()).unwrap();
+    let classifier = Classifier::open(golden.write_model(folder.path()), &Silent).unwrap();
     let size = golden.size();
     let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
         let bytes = plan.input_pixels("pixels", size[0], size[1]);
         let pixels = plan.normalize_image(bytes, size, golden.normalization());
-        resnet.record_with(plan, pixels, tap);
+        classifier.network().record_with(plan, pixels, tap);
     };
     for device in devices {
         let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
@@ -226,22 +226,22 @@ fn check_clip(name: &str, devices: &[Device], batches: &[usize]) {
 
 #[test]
 fn small_resnet_of_basic_blocks() {
-    check_resnet("small-basic", &both_profiles(), &BATCHES);
+    check_classifier("small-basic", &both_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_from_f16() {
-    check_resnet("small-basic-f16", &both_profiles(), &BATCHES);
+    check_classifier("small-basic-f16", &both_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_from_bf16() {
-    check_resnet("small-basic-bf16", &both_profiles(), &BATCHES);
+    check_classifier("small-basic-bf16", &both_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_of_bottlenecks_on_odd_sizes() {
-    check_resnet("small-bottleneck", &both_profiles(), &BATCHES);
+    check_classifier("small-bottleneck", &both_profiles(), &BATCHES);
 }
 
 #[test]
@@ -289,12 +289,12 @@ fn wrong_settings_show() {
 
 #[test]
 fn resnet_18() {
-    check_resnet("resnet18", &own_profile(), &BATCHES[..2]);
+    check_classifier("resnet18", &own_profile(), &BATCHES[..2]);
 }
 
 #[test]
 fn resnet_50() {
-    check_resnet("resnet50", &own_profile(), &BATCHES[..1]);
+    check_classifier("resnet50", &own_profile(), &BATCHES[..1]);
 }
 
 #[test]

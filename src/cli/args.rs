@@ -170,7 +170,7 @@ pub(crate) fn class_names(list: Option<&Path>, classifier: &Classifier, model: &
         });
     };
     let names = Concepts::from_file(list)?.names().to_vec();
-    let expected = classifier.resnet().num_classes();
+    let expected = classifier.network().num_classes();
     if names.len() == expected {
         return Ok(names);
     }

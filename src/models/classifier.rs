@@ -1,19 +1,18 @@
 //! An image classifier: the network, its preprocessing and the names of its classes.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Resnet, ResnetOutput, normalize, pixel_input};
+use super::layout::{ClassifierLayout, Layout};
+use super::resnet::Resnet;
+use super::{ClassifierOutput, Network, normalize, pixel_input};
 use crate::error::Result;
 use crate::image::{Preprocess, Torchvision};
 use crate::plan::{Plan, Var};
 use crate::progress::Observer;
 use crate::weights::{Config, ModelFiles};
-
-/// Variants of timm's whose weights look like a plain ResNet's: the difference has no parameters.
-const REFUSED_ARCHITECTURES: [(&str, &str); 3] =
-    [("resnetblur", "blurred pooling"), ("resnetaa", "anti-aliased pooling"), ("resnetv2", "pre-activation blocks")];
 
 /// Where `config.json` may name the classes: timm's keys, at the top or in `pretrained_cfg`, then transformers'.
 pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_names", "id2label"];
@@ -21,7 +20,7 @@ pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_na
 /// A classifier with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Classifier {
-    resnet: Resnet,
+    network: Arc<dyn Network>,
     preprocess: Preprocess,
     class_names: Option<Vec<String>>,
     sha256: String,
@@ -42,23 +41,22 @@ impl Classifier {
     /// first ImageNet preset, with a notice. Class names are `label_names` or `id2label` of `config.json`.
     ///
     /// # Errors
-    /// Those of [`Resnet::load`]; [`ErrorKind::Config`](crate::ErrorKind::Config) if a configuration file can't be followed or
-    /// doesn't fit the weights.
+    /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is another network or a variant that isn't supported, or if a
+    /// tensor is missing or of another shape; [`ErrorKind::Config`](crate::ErrorKind::Config) if a configuration file can't be
+    /// followed or doesn't fit the weights; or a tensor's own error.
     pub fn load(files: &ModelFiles, observer: &dyn Observer) -> Result<Self> {
-        let resnet = Resnet::load(files.weights())?;
         let name = files.weights().name();
-        if resnet.stem_size() != 7 {
-            let size = resnet.stem_size();
-            observer.notice(&format!(
-                "{name}: the stem is a {size}×{size} convolution; it is taken to have stride 2 and a max pool behind it, as \
-                 torchvision's 7×7 one"
-            ));
-        }
-        let config = files.config("config.json");
-        if let Some(config) = config {
-            check(config, resnet.num_classes())?;
-        }
-        let class_names = config.map(|config| class_names(config, resnet.num_classes())).transpose()?.flatten();
+        let network: Arc<dyn Network> = match Layout::of(files.weights())? {
+            Layout::Classifier(ClassifierLayout::Resnet) => Arc::new(Resnet::load(files, observer)?),
+            Layout::Clip(_) => return Err(files.weights().error("a CLIP; an image classifier was expected")),
+        };
+        let class_names = match files.config("config.json") {
+            Some(config) => {
+                check_classes(config, network.num_classes())?;
+                class_names(config, network.num_classes())?
+            }
+            None => None,
+        };
         let preprocess = match preprocess(files)? {
             Some(preprocess) => preprocess,
             None => {
@@ -69,12 +67,12 @@ impl Classifier {
                 Preprocess::torchvision(Torchvision::V1)
             }
         };
-        Ok(Self { resnet, preprocess, class_names, sha256: files.weights().sha256().to_owned() })
+        Ok(Self { network, preprocess, class_names, sha256: files.weights().sha256().to_owned() })
     }
 
     /// The network.
-    pub fn resnet(&self) -> &Resnet {
-        &self.resnet
+    pub fn network(&self) -> &dyn Network {
+        &*self.network
     }
 
     /// How pictures are made into its input.
@@ -98,30 +96,14 @@ impl Classifier {
     }
 
     /// Records the forward pass on such an input.
-    pub fn record(&self, plan: &mut Plan, pixels: Var) -> ResnetOutput {
+    pub fn record(&self, plan: &mut Plan, pixels: Var) -> ClassifierOutput {
         let pixels = normalize(plan, pixels, &self.preprocess);
-        self.resnet.record(plan, pixels)
+        self.network.record(plan, pixels)
     }
 }
 
-/// Refuses what the configuration says and the weights can't.
-fn check(config: &Config, classes: usize) -> Result<()> {
-    if let Some(architecture) = config.text("architecture")? {
-        for (prefix, variant) in REFUSED_ARCHITECTURES {
-            if architecture.starts_with(prefix) {
-                return Err(config.error("architecture", format!("is {architecture}; {variant} isn't supported")));
-            }
-        }
-    }
-    if let Some(pooling) = config.text("global_pool")?.filter(|&pooling| pooling != "avg") {
-        return Err(config.error("global_pool", format!("is {pooling}; only avg is supported")));
-    }
-    for argument in ["act_layer", "aa_layer", "output_stride", "replace_stem_pool"] {
-        let path = format!("model_args.{argument}");
-        if let Some(value) = config.get(&path) {
-            return Err(config.error(&path, format!("is {value}; only its default is supported")));
-        }
-    }
+/// Refuses another number of classes than the weights have.
+fn check_classes(config: &Config, classes: usize) -> Result<()> {
     match config.integer("num_classes")?.filter(|&configured| configured != classes) {
         Some(configured) => Err(config.error("num_classes", format!("is {configured}, but the head has {classes}"))),
         None => Ok(()),

@@ -6,10 +6,24 @@ use crate::weights::Weights;
 /// The key layouts that load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
+    /// An image classifier.
+    Classifier(ClassifierLayout),
+    /// A CLIP.
+    Clip(ClipLayout),
+}
+
+/// The key layouts of classifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClassifierLayout {
     /// A ResNet of torchvision or timm.
     Resnet,
+}
+
+/// The key layouts of CLIPs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClipLayout {
     /// transformers' `CLIPModel`.
-    HuggingFaceClip,
+    HuggingFace,
     /// A vision-transformer CLIP of OpenAI or open_clip.
     OpenClip {
         /// What stands before the names of the text tower: nothing, or `text.` in a `CustomTextCLIP`.
@@ -47,10 +61,10 @@ impl Layout {
     /// Whose names these are.
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Self::Resnet => "ResNet of torchvision or timm",
-            Self::HuggingFaceClip => "CLIPModel of Hugging Face's transformers",
-            Self::OpenClip { text: "" } => "CLIP of OpenAI or open_clip",
-            Self::OpenClip { .. } => "CustomTextCLIP of open_clip",
+            Self::Classifier(ClassifierLayout::Resnet) => "ResNet of torchvision or timm",
+            Self::Clip(ClipLayout::HuggingFace) => "CLIPModel of Hugging Face's transformers",
+            Self::Clip(ClipLayout::OpenClip { text: "" }) => "CLIP of OpenAI or open_clip",
+            Self::Clip(ClipLayout::OpenClip { .. }) => "CustomTextCLIP of open_clip",
         }
     }
 
@@ -66,12 +80,12 @@ impl Layout {
         }
         let is_clip = |prefix: &str| weights.names().any(|name| name.starts_with(prefix));
         if is_clip("vision_model.") {
-            Ok(Self::HuggingFaceClip)
+            Ok(Self::Clip(ClipLayout::HuggingFace))
         } else if is_clip("visual.") {
             let text = if weights.names().any(|name| name.starts_with("text.")) { "text." } else { "" };
-            Ok(Self::OpenClip { text })
+            Ok(Self::Clip(ClipLayout::OpenClip { text }))
         } else if weights.contains("layer1.0.conv1.weight") {
-            Ok(Self::Resnet)
+            Ok(Self::Classifier(ClassifierLayout::Resnet))
         } else {
             let names: Vec<_> = weights.names().take(3).map(|name| format!("`{name}`")).collect();
             let found = if names.is_empty() { "no tensors".to_owned() } else { names.join(", ") };

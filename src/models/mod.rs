@@ -23,6 +23,7 @@ mod classifier;
 mod clip;
 mod inspect;
 mod layout;
+mod network;
 mod resnet;
 #[cfg(test)]
 mod testing;
@@ -34,7 +35,7 @@ pub use clip::{Clip, ClipText, ClipVision};
 pub use inspect::{
     ClassFacts, FileFacts, Inspection, Largest, ModelFacts, Nearest, PlanFacts, TensorFindings, TextFacts, Unmatched,
 };
-pub use resnet::{Resnet, ResnetOutput};
+pub use network::{ClassifierOutput, Network};
 
 use crate::error::Result;
 use crate::image::Preprocess;
@@ -78,8 +79,8 @@ impl Model {
     /// Those of [`Classifier::load`] and [`Clip::load`].
     pub fn load(files: &ModelFiles, observer: &dyn Observer) -> Result<Self> {
         Ok(match Layout::of(files.weights())? {
-            Layout::Resnet => Self::Classifier(Box::new(Classifier::load(files, observer)?)),
-            Layout::HuggingFaceClip | Layout::OpenClip { .. } => Self::Clip(Box::new(Clip::load(files)?)),
+            Layout::Classifier(_) => Self::Classifier(Box::new(Classifier::load(files, observer)?)),
+            Layout::Clip(_) => Self::Clip(Box::new(Clip::load(files)?)),
         })
     }
 

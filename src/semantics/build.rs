@@ -215,13 +215,13 @@ fn build(
 }
 
 fn check(inputs: &BuildInputs<'_>) -> Result<()> {
-    let resnet = inputs.classifier.resnet();
-    let (found, expected) = (inputs.classes.len(), resnet.num_classes());
+    let network = inputs.classifier.network();
+    let (found, expected) = (inputs.classes.len(), network.num_classes());
     if found != expected {
         let message = format!("{found} classes are given, and the classifier has {expected} logits");
         return Err(Error::new(ErrorKind::Mismatch, message).hint("give the classes in logit order with --classes"));
     }
-    let (features, embeddings) = (resnet.feature_dim(), inputs.clip.embedding_dim());
+    let (features, embeddings) = (network.feature_dim(), inputs.clip.embedding_dim());
     inputs.aligner.check(features, embeddings, inputs.classifier.sha256(), Some(inputs.clip.sha256()))
 }
 

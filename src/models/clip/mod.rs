@@ -12,7 +12,7 @@ use std::path::Path;
 pub use text::ClipText;
 pub use vision::ClipVision;
 
-use super::layout::{Layout, refuse_unread};
+use super::layout::{ClipLayout, Layout, refuse_unread};
 use super::{normalize, parameter_count, pixel_input};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
@@ -52,13 +52,15 @@ impl Clip {
     /// file's own error.
     pub fn load(files: &ModelFiles) -> Result<Self> {
         let weights = files.weights();
-        let layout = Layout::of(weights)?;
+        let layout = match Layout::of(weights)? {
+            Layout::Clip(layout) => layout,
+            Layout::Classifier(_) => return Err(weights.error("an image classifier; a CLIP was expected")),
+        };
         let settings = match layout {
-            Layout::HuggingFaceClip => ClipSettings::from_hugging_face(files.require_config("config.json", SETTINGS)?)?,
-            Layout::OpenClip { .. } => {
+            ClipLayout::HuggingFace => ClipSettings::from_hugging_face(files.require_config("config.json", SETTINGS)?)?,
+            ClipLayout::OpenClip { .. } => {
                 ClipSettings::from_open_clip(files.require_config("open_clip_config.json", SETTINGS)?)?
             }
-            Layout::Resnet => return Err(weights.error("an image classifier; a CLIP was expected")),
         };
         let names = Names::of(layout);
         let vision = ClipVision::load(weights, &names, settings.vision)?;
@@ -71,8 +73,8 @@ impl Clip {
         refuse_unread(weights, "CLIP", is_ignored)?;
 
         let preprocess = match layout {
-            Layout::OpenClip { .. } => open_clip_preprocess(files, vision.image_size())?,
-            _ => hugging_face_preprocess(files, vision.image_size())?,
+            ClipLayout::OpenClip { .. } => open_clip_preprocess(files, vision.image_size())?,
+            ClipLayout::HuggingFace => hugging_face_preprocess(files, vision.image_size())?,
         };
         let tokenizer = tokenizer(files, &text)?;
         let (parameters, sha256) = (parameter_count(weights), weights.sha256().to_owned());

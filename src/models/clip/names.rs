@@ -1,6 +1,6 @@
 //! The two sets of names that CLIP's tensors go by.
 
-use crate::models::layout::Layout;
+use crate::models::layout::ClipLayout;
 
 /// The names of a CLIP's tensors; those of layers without their `.weight` and `.bias`.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ pub(super) enum AttentionNames {
 
 impl Names {
     /// The names of a CLIP's layout.
-    pub(super) fn of(layout: Layout) -> Self {
+    pub(super) fn of(layout: ClipLayout) -> Self {
         match layout {
-            Layout::OpenClip { text } => Self::open_clip(text),
-            Layout::HuggingFaceClip | Layout::Resnet => Self::hugging_face(),
+            ClipLayout::OpenClip { text } => Self::open_clip(text),
+            ClipLayout::HuggingFace => Self::hugging_face(),
         }
     }
 

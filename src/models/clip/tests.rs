@@ -130,7 +130,7 @@ fn real_sizes_have_the_published_work() {
     let weights = testing::zeros(&specs);
     assert_eq!(parameter_count(&weights), 87_849_216);
     let settings = TowerSettings { heads: Heads::Width(64), activation: Activation::QuickGelu, epsilon: 1e-5 };
-    let names = Names::of(Layout::OpenClip { text: "" });
+    let names = Names::of(ClipLayout::OpenClip { text: "" });
     let vision = ClipVision::load(&weights, &names, settings).unwrap();
     let mut plan = Plan::new(1);
     let bytes = plan.input_pixels("pixels", 224, 224);
@@ -160,7 +160,8 @@ fn both_towers_share_few_pipelines() {
 fn no_tensor_is_optional() {
     let load = |config: &'static str, json: &'static str| {
         move |weights: &Weights| {
-            let names = Names::of(Layout::of(weights)?);
+            let Layout::Clip(layout) = Layout::of(weights)? else { panic!("not a CLIP") };
+            let names = Names::of(layout);
             let config = Config::parse(config, json)?;
             let settings = match config.get("model_cfg") {
                 Some(_) => ClipSettings::from_open_clip(&config)?,

@@ -113,12 +113,12 @@ impl ModelFacts {
         };
         match model {
             Model::Classifier(classifier) => {
-                let resnet = classifier.resnet();
+                let network = classifier.network();
                 Self {
-                    activations: BTreeMap::from([("network", "ReLU")]),
+                    activations: BTreeMap::from([("network", name(network.activation()))]),
                     classes: Some(ClassFacts::of(classifier, files)),
                     plans: vec![PlanFacts::of("image", batch, |plan| record_classifier(classifier, plan))],
-                    ..base(vec![resnet.describe()], resnet.feature_dim())
+                    ..base(vec![network.describe()], network.feature_dim())
                 }
             }
             Model::Clip(clip) => {
@@ -188,7 +188,7 @@ impl ClassFacts {
         let config = files.config("config.json");
         let key = config.and_then(|config| NAME_KEYS.into_iter().find(|key| config.get(key).is_some()));
         Self {
-            count: classifier.resnet().num_classes(),
+            count: classifier.network().num_classes(),
             names_from: key.map(|key| format!("config.json `{key}`")),
             names: classifier.class_names().map(<[String]>::to_vec),
         }

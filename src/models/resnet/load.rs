@@ -1,25 +1,42 @@
 //! Loading a [`Resnet`]: everything that names and shapes can say is read from the weights.
 
-use super::{Block, Resnet};
+use super::{Block, Resnet, settings};
 use crate::error::Result;
 use crate::layers::{BatchNorm, Conv2d, Linear};
-use crate::models::layout::{Layout, SUPPORTED, refuse_unread};
+use crate::models::layout::{SUPPORTED, refuse_unread};
 use crate::models::parameter_count;
-use crate::weights::Weights;
+use crate::progress::Observer;
+use crate::weights::{ModelFiles, Weights};
 
 /// torch.nn.BatchNorm2d's default, which torchvision and timm keep.
 const EPSILON: f64 = 1e-5;
 
 impl Resnet {
+    /// Loads a ResNet from its files.
+    ///
+    /// # Errors
+    /// Those of [`from_weights`](Self::from_weights), and [`ErrorKind::Config`](crate::ErrorKind::Config) if its
+    /// configuration asks for what isn't supported.
+    pub(in crate::models) fn load(files: &ModelFiles, observer: &dyn Observer) -> Result<Self> {
+        let resnet = Self::from_weights(files.weights())?;
+        let stem = resnet.stem.window.height;
+        if stem != 7 {
+            let name = files.weights().name();
+            observer.notice(&format!(
+                "{name}: the stem is a {stem}×{stem} convolution; it is taken to have stride 2 and a max pool behind it, as \
+                 torchvision's 7×7 one"
+            ));
+        }
+        files.config("config.json").map_or(Ok(()), settings::check)?;
+        Ok(resnet)
+    }
+
     /// Loads a ResNet under torchvision's (and timm's) names.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is another network or a variant that isn't supported, or if
-    /// a tensor is missing or of another shape; or a tensor's own error.
-    pub fn load(weights: &Weights) -> Result<Self> {
-        if Layout::of(weights)? != Layout::Resnet {
-            return Err(weights.error("a CLIP; an image classifier was expected"));
-        }
+    /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is a variant that isn't supported, or if a tensor is missing
+    /// or of another shape; or a tensor's own error.
+    pub(super) fn from_weights(weights: &Weights) -> Result<Self> {
         let stem = conv(weights, "conv1", "bn1", 3, 2)?;
         let mut channels = stem.outputs;
         let mut layers = Vec::new();

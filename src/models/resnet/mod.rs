@@ -2,28 +2,20 @@
 //! the 3×3 convolution of a bottleneck ("v1.5"). Batch normalisation is folded into the convolutions at load.
 
 mod load;
+mod settings;
 
-use crate::layers::Activation::{Identity, Relu};
+use crate::layers::Activation::{self, Identity, Relu};
 use crate::layers::{Conv2d, Linear};
-use crate::models::Tap;
+use crate::models::{ClassifierOutput, Network, Tap};
 use crate::plan::{Plan, Var};
 
 /// A ResNet of any depth and width, with basic or bottleneck blocks.
 #[derive(Debug, Clone)]
-pub struct Resnet {
+pub(super) struct Resnet {
     stem: Conv2d,
     layers: Vec<Vec<Block>>,
     head: Linear,
     parameters: usize,
-}
-
-/// Values of a recorded forward pass.
-#[derive(Debug, Clone, Copy)]
-pub struct ResnetOutput {
-    /// The pooled feature `z`, `[n, D]`.
-    pub features: Var,
-    /// `W z + b`, `[n, K]`.
-    pub logits: Var,
 }
 
 /// A residual block: two 3×3 convolutions (basic), or 1×1, 3×3 and 1×1 (bottleneck).
@@ -51,14 +43,9 @@ impl Block {
     }
 }
 
-impl Resnet {
-    /// Records the forward pass on normalised `pixels`, `[n, height, width, 3]`.
-    pub fn record(&self, plan: &mut Plan, pixels: Var) -> ResnetOutput {
-        self.record_with(plan, pixels, &mut |_, _, _| {})
-    }
-
-    /// [`record`](Self::record), handing on `stem` (behind its pooling), `layer{L}.{i}`, `features` and `logits`.
-    pub fn record_with(&self, plan: &mut Plan, pixels: Var, tap: &mut Tap<'_>) -> ResnetOutput {
+impl Network for Resnet {
+    /// Hands on `stem` (behind its pooling), `layer{L}.{i}`, `features` and `logits`.
+    fn record_with(&self, plan: &mut Plan, pixels: Var, tap: &mut Tap<'_>) -> ClassifierOutput {
         let x = plan.conv2d(pixels, &self.stem, Relu);
         let mut x = plan.max_pool(x, 3, 2, 1);
         tap(plan, "stem", x);
@@ -72,36 +59,23 @@ impl Resnet {
         tap(plan, "features", features);
         let logits = plan.linear(features, &self.head, Identity);
         tap(plan, "logits", logits);
-        ResnetOutput { features, logits }
+        ClassifierOutput { features, logits }
     }
 
-    /// The number D of values of a feature.
-    pub fn feature_dim(&self) -> usize {
-        self.head.inputs
-    }
-
-    /// The number K of classes.
-    pub fn num_classes(&self) -> usize {
-        self.head.outputs
-    }
-
-    /// The last layer, from features to logits.
-    pub fn head(&self) -> &Linear {
+    fn head(&self) -> &Linear {
         &self.head
     }
 
-    /// The edge of the stem's window: 7 but in variants for small pictures.
-    pub fn stem_size(&self) -> usize {
-        self.stem.window.height
+    fn activation(&self) -> Activation {
+        Relu
     }
 
-    /// The number of trained values, batch normalisations included.
-    pub fn parameters(&self) -> usize {
+    /// Batch normalisations included.
+    fn parameters(&self) -> usize {
         self.parameters
     }
 
-    /// Its architecture in a few words, such as `ResNet-50 (bottleneck, layers 3-4-6-3)`.
-    pub fn describe(&self) -> String {
+    fn describe(&self) -> String {
         let bottleneck = matches!(self.layers[0][0], Block::Bottleneck { .. });
         let blocks: usize = self.layers.iter().map(Vec::len).sum();
         let depth = 2 + blocks * if bottleneck { 3 } else { 2 };

@@ -1,12 +1,18 @@
 //! Loading and recording, without a GPU.
 
 use super::*;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
+use crate::models::layout::Layout;
 use crate::models::testing;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
-fn record(resnet: &Resnet, size: usize) -> (Plan, ResnetOutput) {
+fn load(weights: &Weights) -> Result<Resnet> {
+    Layout::of(weights)?;
+    Resnet::from_weights(weights)
+}
+
+fn record(resnet: &Resnet, size: usize) -> (Plan, ClassifierOutput) {
     let mut plan = Plan::new(1);
     let bytes = plan.input_pixels("pixels", size, size);
     let colors = crate::layers::Normalization { scale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
@@ -25,7 +31,7 @@ fn real_sizes_have_the_published_work() {
     for (depths, bottleneck, gmac, parameters, gemms) in
         [([2, 2, 2, 2], false, 1.81, 11_689_512, 21), ([3, 4, 6, 3], true, 4.09, 25_557_032, 54)]
     {
-        let resnet = Resnet::load(&testing::zeros(&testing::resnet(&[64, 128, 256, 512], &depths, bottleneck, 1000)));
+        let resnet = load(&testing::zeros(&testing::resnet(&[64, 128, 256, 512], &depths, bottleneck, 1000)));
         let resnet = resnet.unwrap();
         assert_eq!(resnet.parameters(), parameters);
         let (plan, _) = record(&resnet, 224);
@@ -45,7 +51,7 @@ fn depth_and_width_come_from_the_weights() {
         (false, 12, "ResNet-8 (basic, layers 1-2, 12 features)"),
         (true, 48, "ResNet-11 (bottleneck, layers 1-2, 48 features)"),
     ] {
-        let resnet = Resnet::load(&Weights::from_tensors("small", &small(bottleneck))).unwrap();
+        let resnet = load(&Weights::from_tensors("small", &small(bottleneck))).unwrap();
         assert_eq!((resnet.feature_dim(), resnet.num_classes()), (features, 5));
         assert_eq!(resnet.describe(), description);
         let (plan, output) = record(&resnet, 33);
@@ -59,7 +65,7 @@ fn depth_and_width_come_from_the_weights() {
 #[test]
 fn strides_are_where_torchvision_has_them() {
     let strides = |bottleneck| {
-        let resnet = Resnet::load(&Weights::from_tensors("small", &small(bottleneck))).unwrap();
+        let resnet = load(&Weights::from_tensors("small", &small(bottleneck))).unwrap();
         let stride = |conv: &Conv2d| conv.window.stride;
         let blocks = resnet.layers.iter().flatten().map(|block| match block {
             Block::Basic { conv1, conv2, downsample } => {
@@ -77,7 +83,7 @@ fn strides_are_where_torchvision_has_them() {
 
 #[test]
 fn taps_have_stable_names() {
-    let resnet = Resnet::load(&Weights::from_tensors("small", &small(false))).unwrap();
+    let resnet = load(&Weights::from_tensors("small", &small(false))).unwrap();
     let mut plan = Plan::new(2);
     let pixels = plan.input("pixels", 64 * 64, 3);
     resnet.record_with(&mut plan, pixels, &mut |plan, name, var| plan.output(name, var));
@@ -88,8 +94,8 @@ fn taps_have_stable_names() {
 #[test]
 fn no_tensor_is_optional() {
     let counter = |name: &str| name.ends_with("num_batches_tracked");
-    testing::every_tensor_is_needed(&small(false), counter, Resnet::load);
-    testing::every_tensor_is_needed(&small(true), counter, Resnet::load);
+    testing::every_tensor_is_needed(&small(false), counter, load);
+    testing::every_tensor_is_needed(&small(true), counter, load);
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn variants_are_refused_by_name() {
         let mut tensors = small(false);
         tensors.retain(|(other, _)| other != name);
         tensors.push((name.to_owned(), Tensor::zeros(shape)));
-        let error = Resnet::load(&Weights::from_tensors("r.safetensors", &tensors)).unwrap_err();
+        let error = load(&Weights::from_tensors("r.safetensors", &tensors)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Weights);
         assert!(error.hint_text().unwrap().starts_with("supported are ResNets"));
         error.to_string()
@@ -132,14 +138,13 @@ fn bad_shapes_say_what_was_expected() {
             _ => {}
         }
     }
-    let load =
-        |tensors: &[(String, Tensor)]| Resnet::load(&Weights::from_tensors("r", tensors)).unwrap_err().to_string();
-    assert_eq!(load(&tensors), "r: the running variance behind `conv1.weight` is -1 at 3");
+    let fails = |tensors: &[(String, Tensor)]| load(&Weights::from_tensors("r", tensors)).unwrap_err().to_string();
+    assert_eq!(fails(&tensors), "r: the running variance behind `conv1.weight` is -1 at 3");
     tensors.iter_mut().find(|(name, _)| name == "bn1.running_var").unwrap().1.data_mut()[3] = 1.0;
-    assert_eq!(load(&tensors), "r: tensor `fc.weight` has shape [5, 511], not [5, 12]");
+    assert_eq!(fails(&tensors), "r: tensor `fc.weight` has shape [5, 511], not [5, 12]");
     tensors.iter_mut().find(|(name, _)| name == "conv1.weight").unwrap().1 = Tensor::zeros([8, 3, 6, 6]);
     assert_eq!(
-        load(&tensors),
+        fails(&tensors),
         "r: tensor `conv1.weight` has shape [8, 3, 6, 6]; a square window of odd size was expected"
     );
 }
@@ -147,9 +152,9 @@ fn bad_shapes_say_what_was_expected() {
 #[test]
 fn unknown_layouts_show_their_names() {
     let tensors = ["a.weight", "b.weight"].map(|name| (name.to_owned(), Tensor::zeros([1])));
-    let error = Resnet::load(&Weights::from_tensors("x.safetensors", &tensors)).unwrap_err();
+    let error = load(&Weights::from_tensors("x.safetensors", &tensors)).unwrap_err();
     assert_eq!(error.to_string(), "x.safetensors: unknown key layout: `a.weight`, `b.weight` …");
     assert_eq!(error.kind(), ErrorKind::Weights);
-    let error = Resnet::load(&Weights::from_tensors("x.safetensors", &[])).unwrap_err();
+    let error = load(&Weights::from_tensors("x.safetensors", &[])).unwrap_err();
     assert_eq!(error.to_string(), "x.safetensors: unknown key layout: no tensors …");
 }
