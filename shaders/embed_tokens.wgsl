@@ -5,6 +5,9 @@ struct Params {
     tokens: u32,
     channels4: u32,
     vocabulary: u32,
+    // The rows of the table that are bound.
+    first: u32,
+    count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,5 +25,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let channel = index % params.channels4;
     let row = index / params.channels4;
     let id = min(ids[row], params.vocabulary - 1u);
-    output[index] = table[id * params.channels4 + channel] + position[(row % params.tokens) * params.channels4 + channel];
+    let at = id - params.first;
+    if at >= params.count {
+        return;
+    }
+    output[index] = table[at * params.channels4 + channel] + position[(row % params.tokens) * params.channels4 + channel];
 }

@@ -9,6 +9,9 @@ struct Params {
     concepts4: u32,
     slots: u32,
     classes: u32,
+    // The maps whose weights are bound.
+    first: u32,
+    count: u32,
 }
 
 override LANES: u32 = 64;
@@ -60,6 +63,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         return;
     }
+    let at = map - params.first;
+    if at >= params.count {
+        return;
+    }
 
     // The cells in steps of LANES vec4s, without a division a step.
     let step_i = LANES / params.concepts4;
@@ -74,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let channel = 4u * j4 + vec4<u32>(0u, 1u, 2u, 3u);
         let above = vec4<u32>(left) > order(scores[first_score + j4]);
         let h = select(vec4<f32>(0.0), vec4<f32>(1.0), above & (channel < vec4<u32>(params.concepts)));
-        product += dot(h, weights[(map * params.concepts + i) * params.concepts4 + j4]);
+        product += dot(h, weights[(at * params.concepts + i) * params.concepts4 + j4]);
         sum += dot(h, vec4<f32>(1.0));
         i += step_i;
         j4 += step_j;

@@ -35,6 +35,11 @@ impl Parameter {
         &self.0.values
     }
 
+    /// The packed values' size.
+    pub fn bytes(&self) -> u64 {
+        4 * self.values().len() as u64
+    }
+
     /// A number that no other living parameter has.
     pub fn key(&self) -> usize {
         Arc::as_ptr(&self.0) as usize

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,15 +27,40 @@ pub(crate) struct Global {
     /// Prefer an adapter that saves power (an integrated GPU) or a fast one (a discrete GPU, the default)
     #[arg(long, global = true, value_name = "KIND")]
     pub(crate) power: Option<PowerArg>,
-    /// How many images (or prompts) a model takes at a time [default: chosen by the adapter and the model]
-    #[arg(long, global = true, value_name = "N")]
-    pub(crate) batch: Option<NonZeroUsize>,
+    /// How many images (or prompts) a model takes at a time, at most: a number, which is refused if it doesn't fit, or
+    /// auto, the largest that fits the adapter's limits and the memory, up to 32 (16 on software adapters)
+    #[arg(long, global = true, value_name = "N|auto", default_value = "auto")]
+    pub(crate) batch: Batch,
+    /// Memory that one model may take, its weights included, in MiB [default: four fifths of what is free; on GPUs with
+    /// memory of their own as much as the driver gives]
+    #[arg(long, global = true, value_name = "MIB")]
+    pub(crate) memory: Option<NonZeroU64>,
     /// Show neither progress nor notices, errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// How many images a model takes at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Batch {
+    /// As many as suit the adapter and fit it.
+    Auto,
+    /// At most this many.
+    Of(NonZeroUsize),
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => text.parse().map(Self::Of).map_err(|_| "expected a number from 1, or auto".to_owned()),
+        }
+    }
 }
 
 /// The kinds of adapter that `--power` tells apart.
@@ -50,7 +75,10 @@ pub(crate) enum PowerArg {
 impl Global {
     /// How many images a model is to take at a time, if that was said.
     pub(crate) fn batch(&self) -> Option<usize> {
-        self.batch.map(NonZeroUsize::get)
+        match self.batch {
+            Batch::Auto => None,
+            Batch::Of(images) => Some(images.get()),
+        }
     }
 
     /// Which adapter to open, and how.
@@ -59,7 +87,11 @@ impl Global {
             PowerArg::Low => AdapterChoice::Power(Power::Low),
             PowerArg::High => AdapterChoice::Power(Power::High),
         });
-        DeviceOptions { adapter: self.adapter.clone().or(power).unwrap_or_default(), ..DeviceOptions::default() }
+        DeviceOptions {
+            adapter: self.adapter.clone().or(power).unwrap_or_default(),
+            memory: self.memory.map(|mib| mib.get().saturating_mul(1 << 20)),
+            ..DeviceOptions::default()
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use heatlens::gpu::{AdapterSummary, KernelCheck, adapters};
 use heatlens::kernels::cases;
+use heatlens::semantics::usual_batch;
 use heatlens::{Device, Error, ErrorKind, Observer, Result};
 use serde::Serialize;
 
 use super::Context;
 use super::output::{Align, Outcome, table};
 
-/// List adapters, test every kernel on the one in use, and warn of models that are too large for it
+/// List adapters, test every kernel on the one in use, and say which models it takes in smaller batches
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens doctor                        what there is, and whether it computes right
@@ -97,28 +98,31 @@ fn check_kernels(device: &Device, observer: &dyn Observer) -> Result<Vec<KernelF
     Ok(kernels.into_values().collect())
 }
 
-/// The largest tensors of well-known models at 32 images a run, in f32: `(model, tensor, values)`.
-const LARGEST: [(&str, &str, u64); 5] = [
-    ("ResNet-50", "activations of 112×112×64", 32 * 112 * 112 * 64),
-    ("CLIP ViT-B/32", "token embedding 49408×512", 49_408 * 512),
-    ("CLIP ViT-L/14", "token embedding 49408×768", 49_408 * 768),
-    ("CLIP ViT-L/14", "activations of 257×4096", 32 * 257 * 4096),
-    ("CLIP ViT-L/14", "activations of 16×16×1024", 32 * 16 * 16 * 1024),
+/// The largest values of well-known models for one image: `(model, value, bytes)`. Weights don't count: those that are too
+/// large to be bound are cut.
+const LARGEST: [(&str, &str, u64); 4] = [
+    ("ResNet-50", "112×112×64", 4 * 112 * 112 * 64),
+    ("CLIP ViT-B/32", "50×3072", 4 * 50 * 3072),
+    ("CLIP ViT-L/14", "257×4096", 4 * 257 * 4096),
+    ("CLIP ViT-H/14", "257×5120", 4 * 257 * 5120),
 ];
 
-/// A sentence for each well-known model that passes the adapter's limits.
+/// A sentence for each well-known model of which the adapter takes fewer images at a time than other commands would have it
+/// take.
 fn size_warnings(device: &Device) -> Vec<String> {
-    let limit = device.max_value_bytes();
-    let too_large = LARGEST.iter().filter(|(.., values)| 4 * values > limit);
-    let warn = |(model, tensor, values): &(&str, &str, u64)| {
-        format!(
-            "{model} at 32 images a run needs {} for its {tensor}, and {} binds at most {}",
-            mib(4 * values),
-            device.summary().name,
-            mib(limit)
-        )
+    let (limit, usual) = (device.limits().binding, usual_batch(device) as u64);
+    let warn = |(model, value, bytes): &(&str, &str, u64)| {
+        let images = limit / bytes;
+        (images < usual).then(|| {
+            format!(
+                "{model} takes at most {images} images at a time: a value of {value} is {} an image, and {} binds at most {}",
+                mib(*bytes),
+                device.summary().name,
+                mib(limit)
+            )
+        })
     };
-    too_large.map(warn).collect()
+    LARGEST.iter().filter_map(warn).collect()
 }
 
 fn mib(bytes: u64) -> String {

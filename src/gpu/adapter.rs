@@ -35,6 +35,11 @@ impl std::str::FromStr for AdapterChoice {
     }
 }
 
+/// The share of memory that is used at most: of the system's free memory, for adapters that compute in it, and of the
+/// budget that DX12 and Vulkan drivers give a program, past which wgpu refuses to make buffers. How large that budget is
+/// wgpu doesn't tell.
+pub const MEMORY_SHARE: f64 = 0.8;
+
 /// What kind of adapter to prefer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
@@ -54,6 +59,11 @@ pub struct DeviceOptions {
     pub checked_shaders: bool,
     /// Run the kernels of another profile than the adapter's kind calls for (tests run both).
     pub profile: Option<Profile>,
+    /// Bind at most this many bytes at a time, as an adapter with a smaller limit would.
+    pub max_binding_bytes: Option<u64>,
+    /// Memory that one plan may take, weights included, in bytes. Where it isn't said: [`MEMORY_SHARE`] of what is free on
+    /// adapters that compute in the system's memory; on others what the driver gives.
+    pub memory: Option<u64>,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.
     pub replaced_shaders: BTreeMap<String, String>,
@@ -101,6 +111,7 @@ pub fn adapters() -> Vec<AdapterSummary> {
 
 pub(super) fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
+    descriptor.memory_budget_thresholds.for_resource_creation = Some((100.0 * MEMORY_SHARE) as u8);
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     wgpu::Instance::new(descriptor)
 }
@@ -156,6 +167,17 @@ fn best(all: &[wgpu::Adapter], power: Power) -> usize {
         (wgpu::DeviceType::Cpu, _) => 4,
     };
     (0..all.len()).min_by_key(|&i| rank(&all[i])).unwrap_or(0)
+}
+
+/// The bytes of the system's memory that a plan may take if the adapter computes there.
+pub(super) fn system_memory(summary: &AdapterSummary) -> Option<u64> {
+    if !["cpu", "integrated"].contains(&summary.kind.as_str()) {
+        return None;
+    }
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    Some((MEMORY_SHARE * system.available_memory().min(group) as f64) as u64)
 }
 
 /// The shader family for an adapter's kind.

@@ -1,13 +1,15 @@
 //! An open device: what it shares between plans.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterSummary, DeviceOptions};
 use super::pipeline::{Pipeline, Pipelines};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Profile;
+use crate::kernels::{Block, Profile};
 use crate::layers::Parameter;
+use crate::plan::Limits;
 
 /// An adapter opened for computing. Cloning shares it; it is `Send` and `Sync`.
 ///
@@ -19,10 +21,14 @@ pub(super) struct Shared {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) profile: Profile,
+    /// The largest range that is bound.
+    pub(super) binding: u64,
+    memory: Option<u64>,
     summary: AdapterSummary,
     pipelines: Pipelines,
     dispatches: Mutex<BTreeMap<&'static str, u64>>,
-    uploads: Mutex<HashMap<usize, Upload>>,
+    /// By parameter and the block of it; none = whole.
+    uploads: Mutex<HashMap<(usize, Option<Block>), Upload>>,
 }
 
 struct Upload {
@@ -63,7 +69,7 @@ impl Device {
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
         let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter));
         let pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
-        Ok(Self::new(summary, profile, pipelines, device, queue))
+        Ok(Self::new(summary, profile, pipelines, (device, queue), options))
     }
 
     /// Uses a host program's own device, so that it can share one between its window and heatlens.
@@ -90,18 +96,22 @@ impl Device {
                 .hint("request the device with these limits, or with adapter.limits()"));
         }
         let pipelines = Pipelines::new(false, BTreeMap::new());
-        Ok(Self::new(adapter::summary(0, adapter), adapter::profile(adapter), pipelines, device, queue))
+        let (summary, profile) = (adapter::summary(0, adapter), adapter::profile(adapter));
+        Ok(Self::new(summary, profile, pipelines, (device, queue), &DeviceOptions::default()))
     }
 
     fn new(
         summary: AdapterSummary,
         profile: Profile,
         pipelines: Pipelines,
-        device: wgpu::Device,
-        queue: wgpu::Queue,
+        (device, queue): (wgpu::Device, wgpu::Queue),
+        options: &DeviceOptions,
     ) -> Self {
-        let (dispatches, uploads) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { device, queue, profile, summary, pipelines, dispatches, uploads }))
+        let limits = device.limits();
+        let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let binding = binding.min(options.max_binding_bytes.unwrap_or(u64::MAX));
+        let (dispatches, uploads, memory) = (Mutex::default(), Mutex::default(), options.memory);
+        Self(Arc::new(Shared { device, queue, profile, binding, memory, summary, pipelines, dispatches, uploads }))
     }
 
     /// What is known of the adapter.
@@ -114,10 +124,14 @@ impl Device {
         self.0.profile
     }
 
-    /// The largest value a plan may hold, in bytes.
-    pub fn max_value_bytes(&self) -> u64 {
-        let limits = self.0.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    /// What plans may have. The memory is that free now with what uploaded parameters already take, unless the device was
+    /// opened with an amount of its own.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            binding: self.0.binding,
+            buffer: self.0.device.limits().max_buffer_size,
+            memory: self.0.memory.or_else(|| Some(adapter::system_memory(&self.0.summary)? + self.0.uploaded_bytes())),
+        }
     }
 
     /// How often each shader has been dispatched so far, by its name.
@@ -143,7 +157,7 @@ impl Shared {
             None => result,
             Some(error @ wgpu::Error::OutOfMemory { .. }) => {
                 Err(Error::new(ErrorKind::Limit, format!("{}: out of memory while {what}", self.summary.name))
-                    .hint("use a smaller --batch")
+                    .hint("use a smaller --batch, or leave memory to it by closing other programs")
                     .caused_by(error))
             }
             Some(error) => {
@@ -163,15 +177,25 @@ impl Shared {
         self.pipelines.get(self, launches)
     }
 
-    /// The buffer of a parameter, uploaded if it isn't there yet. Those that no layer holds any more are dropped.
-    pub(super) fn upload(&self, parameter: &Parameter) -> wgpu::Buffer {
+    /// The buffer of a parameter or a block of it, uploaded if it isn't there yet. Those that no layer holds any more are
+    /// dropped.
+    pub(super) fn upload(&self, parameter: &Parameter, block: Option<&Block>) -> wgpu::Buffer {
         let mut uploads = lock(&self.uploads);
         uploads.retain(|_, upload| (upload.is_alive)());
-        let entry = uploads.entry(parameter.key()).or_insert_with(|| Upload {
-            buffer: self.filled_buffer(parameter.name(), bytemuck::cast_slice(parameter.values())),
-            is_alive: Box::new(parameter.liveness()),
+        let entry = uploads.entry((parameter.key(), block.cloned())).or_insert_with(|| {
+            let values = parameter.values();
+            let values = block.map_or(Cow::Borrowed(values), |block| block.cut(values).into());
+            Upload {
+                buffer: self.filled_buffer(parameter.name(), bytemuck::cast_slice(&values)),
+                is_alive: Box::new(parameter.liveness()),
+            }
         });
         entry.buffer.clone()
+    }
+
+    /// Forgets all uploads: after a failure some may be empty. Executables keep those that they use.
+    pub(super) fn forget_uploads(&self) {
+        lock(&self.uploads).clear();
     }
 
     /// A storage buffer holding `bytes`.

@@ -6,8 +6,8 @@ use super::device::{Device, lock};
 use super::outputs::Outputs;
 use super::pipeline::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Element, Launch, Profile};
-use crate::plan::{Plan, Source, Value};
+use crate::kernels::{Block, Element, Launch, Profile};
+use crate::plan::{Dispatch, Memory, Plan, Source, Value, Var};
 
 /// Operations after which a run on hardware is cut into another submission, so that no operating system's watchdog
 /// takes it for a hang: a fifth of a second at 500 GFLOP/s.
@@ -39,6 +39,14 @@ pub struct Executable {
     running: Mutex<()>,
 }
 
+/// One launch of a dispatch, with a block of a parameter in the place of that operand if all of it can't be bound.
+struct Part<'a> {
+    dispatch: &'a Dispatch,
+    launch: Launch,
+    flops: u64,
+    block: Option<(usize, Block)>,
+}
+
 struct Step {
     shader: &'static str,
     pipeline: Arc<Pipeline>,
@@ -54,105 +62,112 @@ impl std::fmt::Debug for Executable {
 }
 
 impl Device {
-    /// Makes a plan runnable: compiles its pipelines, uploads its parameters and makes its buffers.
+    /// Makes a plan runnable: compiles its pipelines, uploads its parameters and makes its buffers. Parameters that are
+    /// larger than the adapter can bind are cut, where their kernels take parts, and take a dispatch each.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] if a value or parameter is larger than the adapter can bind, naming it and both sizes;
+    /// [`ErrorKind::Limit`] if the plan passes a limit of the adapter ([`Plan::check`]) or the device is out of memory;
     /// [`ErrorKind::Device`] if a shader doesn't compile.
     pub fn compile(&self, plan: &Plan) -> Result<Executable> {
-        self.check_sizes(plan)?;
+        let limits = self.limits();
+        plan.check(&limits).map_err(|e| {
+            e.at(&self.summary().name).hint("use a smaller --batch, or an adapter with larger limits (heatlens doctor)")
+        })?;
         let shared = self.shared();
-        let launches: Vec<Launch> =
-            plan.dispatches().iter().map(|dispatch| dispatch.kernel.launch(shared.profile)).collect();
-        let pipelines = shared.pipelines(&launches.iter().collect::<Vec<_>>())?;
-        shared.checked("making a plan's buffers", || {
-            let slots = plan.slots();
-            let buffers: Vec<wgpu::Buffer> = slots.bytes.iter().map(|&bytes| self.slot_buffer(bytes)).collect();
-            let (uniforms, offsets) = self.uniforms(&launches);
-            let steps = plan
-                .dispatches()
-                .iter()
-                .zip(launches.iter().zip(pipelines))
-                .zip(offsets)
-                .map(|((dispatch, (launch, pipeline)), (offset, size))| {
-                    let sources: Vec<wgpu::Buffer> = dispatch
-                        .reads
-                        .iter()
-                        .map(|source| match source {
-                            Source::Var(var) => buffers[slots.slot_of[var.0]].clone(),
-                            Source::Parameter(parameter) => shared.upload(parameter),
-                            Source::Constant(words) => shared.filled_buffer("constants", bytemuck::cast_slice(words)),
-                        })
-                        .chain([buffers[slots.slot_of[dispatch.output.0]].clone()])
-                        .collect();
-                    let params = wgpu::BufferBinding { buffer: &uniforms, offset, size: wgpu::BufferSize::new(size) };
-                    let resources = std::iter::once(wgpu::BindingResource::Buffer(params))
-                        .chain(sources.iter().map(wgpu::Buffer::as_entire_binding));
-                    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-                        .zip(resources)
-                        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-                        .collect();
-                    let bind_group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(launch.shader.label),
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    });
-                    Step {
-                        shader: launch.shader.label,
-                        pipeline,
-                        bind_group,
-                        grid: launch.grid,
-                        flops: dispatch.kernel.flops(),
-                    }
-                })
-                .collect();
-            let named = |list: &[(String, crate::plan::Var)]| {
-                let entry = |(name, var): &(String, crate::plan::Var)| {
-                    (name.clone(), plan.value(*var).clone(), buffers[slots.slot_of[var.0]].clone())
-                };
-                list.iter().map(entry).collect::<Vec<_>>()
-            };
-            let outputs = named(plan.outputs());
-            let accumulating = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.accumulates());
-            let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
-            let readback_bytes: u64 = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum();
-            let readback = shared.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: readback_bytes.max(4),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            Ok(Executable {
-                device: self.clone(),
-                steps,
-                inputs: named(plan.inputs()),
-                outputs,
-                accumulators,
-                values: buffers,
-                bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
-                readback,
-                running: Mutex::default(),
-            })
-        })
+        let parts: Vec<Part<'_>> = plan.dispatches().iter().flat_map(|dispatch| self.parts(dispatch)).collect();
+        let pipelines = shared.pipelines(&parts.iter().map(|part| &part.launch).collect::<Vec<_>>())?;
+        let Memory { parameters, values, readback } = plan.memory();
+        let what = format!(
+            "making a plan's buffers, {parameters} bytes of weights, {values} of values and {readback} of results"
+        );
+        let made = shared.checked(&what, || Ok(self.assemble(plan, &parts, pipelines)));
+        if made.is_err() {
+            shared.forget_uploads();
+        }
+        made
     }
 
-    fn check_sizes(&self, plan: &Plan) -> Result<()> {
-        let largest = self.max_value_bytes();
-        let values = plan.dispatches().iter().map(|dispatch| {
-            let shape = plan.shape(dispatch.output);
-            (format!("the result of {} {shape:?}", dispatch.kernel.name()), 4 * plan.value(dispatch.output).len as u64)
+    /// A dispatch as it is, or with a parameter that is too large in blocks.
+    fn parts<'a>(&self, dispatch: &'a Dispatch) -> Vec<Part<'a>> {
+        let (shared, flops) = (self.shared(), dispatch.kernel.flops());
+        let blocks = dispatch.reads.iter().enumerate().find_map(|(operand, source)| match source {
+            Source::Parameter(parameter) if parameter.bytes() > shared.binding => {
+                Some((operand, dispatch.kernel.split(shared.profile, operand, shared.binding)?))
+            }
+            _ => None,
         });
-        let parameters =
-            plan.parameters().into_iter().map(|p| (format!("tensor {}", p.name()), 4 * p.values().len() as u64));
-        for (what, bytes) in values.chain(parameters) {
-            if bytes > largest {
-                let name = &self.summary().name;
-                let message = format!("{what} takes {bytes} bytes, and {name} binds at most {largest}");
-                return Err(Error::new(ErrorKind::Limit, message)
-                    .hint("use a smaller --batch, or an adapter with a larger limit (heatlens doctor lists them)"));
+        match blocks {
+            None => vec![Part { dispatch, launch: dispatch.kernel.launch(shared.profile), flops, block: None }],
+            Some((operand, blocks)) => {
+                let flops = flops / blocks.len() as u64;
+                let part = |(block, launch)| Part { dispatch, launch, flops, block: Some((operand, block)) };
+                blocks.into_iter().map(part).collect()
             }
         }
-        Ok(())
+    }
+
+    fn assemble(&self, plan: &Plan, parts: &[Part<'_>], pipelines: Vec<Arc<Pipeline>>) -> Executable {
+        let shared = self.shared();
+        let slots = plan.slots();
+        let buffers: Vec<wgpu::Buffer> = slots.bytes.iter().map(|&bytes| self.slot_buffer(bytes)).collect();
+        let (uniforms, offsets) = self.uniforms(parts.iter().map(|part| &part.launch));
+        let bind = |(part, (pipeline, (offset, size))): (&Part<'_>, (Arc<Pipeline>, (u64, u64)))| {
+            let Part { dispatch, launch, flops, block } = part;
+            let buffer = |(operand, source): (usize, &Source)| match source {
+                Source::Var(var) => buffers[slots.slot_of[var.0]].clone(),
+                Source::Parameter(parameter) => {
+                    let block = block.as_ref().filter(|(cut, _)| *cut == operand).map(|(_, block)| block);
+                    shared.upload(parameter, block)
+                }
+                Source::Constant(words) => shared.filled_buffer("constants", bytemuck::cast_slice(words)),
+            };
+            let sources: Vec<wgpu::Buffer> = dispatch
+                .reads
+                .iter()
+                .enumerate()
+                .map(buffer)
+                .chain([buffers[slots.slot_of[dispatch.output.0]].clone()])
+                .collect();
+            let params = wgpu::BufferBinding { buffer: &uniforms, offset, size: wgpu::BufferSize::new(size) };
+            let resources = std::iter::once(wgpu::BindingResource::Buffer(params))
+                .chain(sources.iter().map(wgpu::Buffer::as_entire_binding));
+            let entries: Vec<wgpu::BindGroupEntry<'_>> =
+                (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+            let bind_group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(launch.shader.label),
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
+            Step { shader: launch.shader.label, pipeline, bind_group, grid: launch.grid, flops: *flops }
+        };
+        let steps = parts.iter().zip(pipelines.into_iter().zip(offsets)).map(bind).collect();
+        let named = |list: &[(String, Var)]| {
+            let entry = |(name, var): &(String, Var)| {
+                (name.clone(), plan.value(*var).clone(), buffers[slots.slot_of[var.0]].clone())
+            };
+            list.iter().map(entry).collect::<Vec<_>>()
+        };
+        let outputs = named(plan.outputs());
+        let accumulating = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.accumulates());
+        let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
+        let readback_bytes: u64 = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum();
+        let readback = shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: readback_bytes.max(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Executable {
+            device: self.clone(),
+            steps,
+            inputs: named(plan.inputs()),
+            outputs,
+            accumulators,
+            values: buffers,
+            bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
+            readback,
+            running: Mutex::default(),
+        }
     }
 
     fn slot_buffer(&self, bytes: u64) -> wgpu::Buffer {
@@ -165,7 +180,7 @@ impl Device {
     }
 
     /// One buffer with every launch's parameters, and where each lies.
-    fn uniforms(&self, launches: &[Launch]) -> (wgpu::Buffer, Vec<(u64, u64)>) {
+    fn uniforms<'a>(&self, launches: impl ExactSizeIterator<Item = &'a Launch>) -> (wgpu::Buffer, Vec<(u64, u64)>) {
         let alignment = self.shared().device.limits().min_uniform_buffer_offset_alignment as usize;
         let mut bytes = Vec::new();
         let mut places = Vec::with_capacity(launches.len());

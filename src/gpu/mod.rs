@@ -26,7 +26,7 @@ mod executable;
 mod outputs;
 mod pipeline;
 
-pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, Power, adapters};
+pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, MEMORY_SHARE, Power, adapters};
 pub use check::KernelCheck;
 pub use device::Device;
 pub use executable::{Executable, Input};

@@ -1,6 +1,8 @@
 //! Token sequences (`shaders/embed_patches.wgsl`, `shaders/embed_tokens.wgsl`).
 
-use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+use std::ops::Range;
+
+use super::{Block, Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static PATCHES: Shader = shader!("embed_patches", reads: 3);
 static TOKENS: Shader = shader!("embed_tokens", reads: 3);
@@ -67,6 +69,24 @@ pub struct EmbedTokens {
     pub context: usize,
 }
 
+/// The table's place among the operands of [`EmbedTokens`].
+const TABLE: usize = 1;
+
+impl EmbedTokens {
+    /// Looks up the ids of which the table's rows are bound.
+    fn launch_rows(&self, rows: &Range<usize>) -> Launch {
+        let params = params(&[
+            size(self.images * self.tokens),
+            size(self.tokens),
+            size(pad4(self.channels) / 4),
+            size(self.vocabulary),
+            size(rows.start),
+            size(rows.len()),
+        ]);
+        Launch { shader: &TOKENS, constants: Vec::new(), params, grid: fold(self.output().len.div_ceil(256)) }
+    }
+}
+
 impl Kernel for EmbedTokens {
     fn name(&self) -> &'static str {
         "embed_tokens"
@@ -90,9 +110,15 @@ impl Kernel for EmbedTokens {
     }
 
     fn launch(&self, _: Profile) -> Launch {
-        let rows = size(self.images * self.tokens);
-        let params = params(&[rows, size(self.tokens), size(pad4(self.channels) / 4), size(self.vocabulary)]);
-        Launch { shader: &TOKENS, constants: Vec::new(), params, grid: fold(self.output().len.div_ceil(256)) }
+        self.launch_rows(&(0..self.vocabulary))
+    }
+
+    /// Rows of the table: each token is written by the dispatch that has its row.
+    fn split(&self, _: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
+        let channels = pad4(self.channels);
+        let rows = (largest / (4 * channels as u64)) as usize;
+        let blocks = (operand == TABLE).then(|| Block::of_rows(self.vocabulary, channels, rows))??;
+        Some(blocks.into_iter().map(|block| (block.clone(), self.launch_rows(&block.rows))).collect())
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {

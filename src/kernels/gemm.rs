@@ -3,7 +3,9 @@
 //! Both are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
 //! channels, and a matrix product is a 1×1 window. The two shaders add the same products in the same order.
 
-use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+use std::ops::Range;
+
+use super::{Block, Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
 static TILED: Shader = shader!("gemm_tiled_8x2", reads: 4);
@@ -138,7 +140,39 @@ impl Gemm {
     fn taps(&self) -> usize {
         self.window.height * self.window.width
     }
+
+    /// Computes the output channels of which the weights are bound: `columns` of `[0, pad4(outputs))`.
+    fn launch_columns(&self, profile: Profile, columns: &Range<usize>) -> Launch {
+        let (height, width) = self.output_size();
+        let columns4 = columns.len() / 4;
+        let params = params(&[
+            size(self.rows()),
+            size(pad4(self.inputs) / 4),
+            size(columns4),
+            self.activation.code(),
+            size(self.height),
+            size(self.width),
+            size(height),
+            size(width),
+            size(self.window.height),
+            size(self.window.width),
+            size(self.window.stride),
+            size(self.window.padding),
+            u32::from(self.residual),
+            size(columns.start / 4),
+            size(pad4(self.outputs) / 4),
+        ]);
+        let (shader, tile_rows, tile_columns4) = match profile {
+            Profile::Software => (&DIRECT, 8, 8),
+            Profile::Hardware => (&TILED, 64, 16),
+        };
+        let grid = fold(self.rows().div_ceil(tile_rows) * columns4.div_ceil(tile_columns4));
+        Launch { shader, constants: Vec::new(), params, grid }
+    }
 }
+
+/// The weights' place among the operands.
+const WEIGHT: usize = 1;
 
 impl Kernel for Gemm {
     fn name(&self) -> &'static str {
@@ -164,29 +198,15 @@ impl Kernel for Gemm {
     }
 
     fn launch(&self, profile: Profile) -> Launch {
-        let (height, width) = self.output_size();
-        let outputs4 = pad4(self.outputs) / 4;
-        let params = params(&[
-            size(self.rows()),
-            size(pad4(self.inputs) / 4),
-            size(outputs4),
-            self.activation.code(),
-            size(self.height),
-            size(self.width),
-            size(height),
-            size(width),
-            size(self.window.height),
-            size(self.window.width),
-            size(self.window.stride),
-            size(self.window.padding),
-            u32::from(self.residual),
-        ]);
-        let (shader, tile_rows, tile_columns4) = match profile {
-            Profile::Software => (&DIRECT, 8, 8),
-            Profile::Hardware => (&TILED, 64, 16),
-        };
-        let grid = fold(self.rows().div_ceil(tile_rows) * outputs4.div_ceil(tile_columns4));
-        Launch { shader, constants: Vec::new(), params, grid }
+        self.launch_columns(profile, &(0..pad4(self.outputs)))
+    }
+
+    /// Columns of the weights: each output is still one sum in the same order.
+    fn split(&self, profile: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
+        let rows = self.taps() * pad4(self.inputs);
+        let columns = (largest / (4 * rows as u64)) as usize;
+        let blocks = (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))??;
+        Some(blocks.into_iter().map(|block| (block.clone(), self.launch_columns(profile, &block.columns))).collect())
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {

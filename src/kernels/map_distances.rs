@@ -1,6 +1,8 @@
 //! Distances between single-input maps and stored maps (`shaders/map_distances.wgsl`).
 
-use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, row_lanes, shader, size};
+use std::ops::Range;
+
+use super::{Block, Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, row_lanes, shader, size};
 
 static SHADER: Shader = shader!("map_distances", reads: 5);
 
@@ -61,6 +63,25 @@ pub struct MapDistances {
     pub slots: usize,
 }
 
+/// The weights' place among the operands.
+const WEIGHTS: usize = 2;
+
+impl MapDistances {
+    /// Compares with the maps whose weights are bound.
+    fn launch_maps(&self, profile: Profile, maps: &Range<usize>) -> Launch {
+        let params = params(&[
+            size(self.rows),
+            size(self.concepts),
+            size(pad4(self.concepts) / 4),
+            size(self.slots),
+            size(self.classes),
+            size(maps.start),
+            size(maps.len()),
+        ]);
+        Launch { shader: &SHADER, constants: row_lanes(profile), params, grid: fold(self.rows * self.slots) }
+    }
+}
+
 impl Kernel for MapDistances {
     fn name(&self) -> &'static str {
         "map_distances"
@@ -86,14 +107,15 @@ impl Kernel for MapDistances {
     }
 
     fn launch(&self, profile: Profile) -> Launch {
-        let params = params(&[
-            size(self.rows),
-            size(self.concepts),
-            size(pad4(self.concepts) / 4),
-            size(self.slots),
-            size(self.classes),
-        ]);
-        Launch { shader: &SHADER, constants: row_lanes(profile), params, grid: fold(self.rows * self.slots) }
+        self.launch_maps(profile, &(0..self.maps))
+    }
+
+    /// Whole maps: each distance is written by the dispatch that has its map.
+    fn split(&self, profile: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
+        let cells = self.concepts * pad4(self.concepts);
+        let maps = (largest / (4 * cells.max(1) as u64)) as usize;
+        let blocks = (operand == WEIGHTS).then(|| Block::of_rows(self.maps, cells, maps))??;
+        Some(blocks.into_iter().map(|block| (block.clone(), self.launch_maps(profile, &block.rows))).collect())
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {

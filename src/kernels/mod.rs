@@ -10,6 +10,7 @@
 
 mod argmax;
 mod attention;
+mod block;
 pub mod cases;
 mod embed;
 mod end_pool;
@@ -24,6 +25,7 @@ mod pool;
 
 pub use argmax::Argmax;
 pub use attention::Attention;
+pub use block::Block;
 pub use embed::{EmbedPatches, EmbedTokens};
 pub use end_pool::{EndPool, EndToken};
 pub use gemm::{Activation, Gemm, Window};
@@ -185,6 +187,13 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
 
     /// How to run on `profile`.
     fn launch(&self, profile: Profile) -> Launch;
+
+    /// Blocks that cover the operand `operand`, each of at most `largest` bytes, and how to run with each of them in its
+    /// place: one after the other these write what [`launch`](Self::launch) does, bit for bit. None if the kernel needs
+    /// the operand whole.
+    fn split(&self, _profile: Profile, _operand: usize, _largest: u64) -> Option<Vec<(Block, Launch)>> {
+        None
+    }
 
     /// The output by plain loops in f64 over `reads`, padding included.
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64>;

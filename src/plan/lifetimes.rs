@@ -78,7 +78,7 @@ impl Plan {
         (0..self.values.len()).filter(|&var| lives[var].contains(step)).map(|var| self.bytes_of(var)).sum()
     }
 
-    fn bytes_of(&self, var: usize) -> u64 {
+    pub(super) fn bytes_of(&self, var: usize) -> u64 {
         4 * self.values[var].len as u64
     }
 

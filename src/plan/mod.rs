@@ -16,12 +16,14 @@
 //! ```
 
 mod lifetimes;
+mod limits;
 mod verbs;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use lifetimes::Slots;
+pub use limits::{Limits, Memory};
 pub use verbs::StoredMaps;
 
 use crate::kernels::{Element, Kernel, pad4};

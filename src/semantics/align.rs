@@ -20,8 +20,8 @@ use crate::plan::Plan;
 use crate::progress::{Observer, step};
 use crate::tensor::Tensor;
 
-/// Rows whose products one dispatch sums in f32.
-const GRAM_ROWS: usize = 1024;
+/// Rows that a plan takes at a time, and whose products it sums in f32.
+const ROWS_AT_ONCE: usize = 1024;
 /// Parts of the fitting images that λ is chosen over.
 const FOLDS: usize = 5;
 /// λ is chosen among `10^k · tr/D`.
@@ -132,7 +132,7 @@ impl Aligner {
             let message = format!("an aligner needs at least {needed} images, found {}", features.rows());
             return Err(Error::new(ErrorKind::Data, message));
         }
-        let means = [features, embeddings].map(|values| provisional_mean(values, GRAM_ROWS));
+        let means = [features, embeddings].map(|values| provisional_mean(values, ROWS_AT_ONCE));
         let folds = folds(hashes, lambda.is_some());
         let mut moments = Vec::with_capacity(folds.len());
         for (number, rows) in folds.iter().enumerate() {
@@ -333,7 +333,7 @@ fn moments_of(
     let parameter = |i: usize| Parameter::new(parameters[i].0, padded_rows(&means[i], parameters[i].1));
     let (z_mean, x_mean) = (parameter(0), parameter(1));
     let mut moments = Moments::empty(inputs, outputs);
-    for rows in rows.chunks(GRAM_ROWS) {
+    for rows in rows.chunks(ROWS_AT_ONCE) {
         let mut plan = Plan::new(rows.len());
         let z = plan.input("features", 1, inputs);
         let x = plan.input("embeddings", 1, outputs);
@@ -392,11 +392,16 @@ fn uncentered(fit: &Fit, means: &[Vec<f32>; 2]) -> (Tensor, Vec<f32>) {
 
 /// The aligned features `[N, E]`, on the GPU.
 fn apply(device: &Device, weight: &Tensor, bias: &[f32], features: &Tensor) -> Result<Tensor> {
-    let mut plan = Plan::new(features.rows());
-    let z = plan.input("features", 1, features.columns());
-    let aligned = plan.linear(z, &Linear::new("aligner", weight, Some(bias)), Activation::Identity);
-    plan.output("aligned", aligned);
-    Ok(device.compile(&plan)?.run(&[("features", Input::F32(features.data()))])?.tensor("aligned"))
+    let aligner = Linear::new("aligner", weight, Some(bias));
+    let mut aligned = Vec::with_capacity(features.rows() * aligner.outputs);
+    for rows in features.data().chunks(ROWS_AT_ONCE * features.columns()) {
+        let mut plan = Plan::new(rows.len() / features.columns());
+        let z = plan.input("features", 1, features.columns());
+        let part = plan.linear(z, &aligner, Activation::Identity);
+        plan.output("aligned", part);
+        aligned.extend(device.compile(&plan)?.run(&[("features", Input::F32(rows))])?.tensor("aligned").into_data());
+    }
+    Ok(Tensor::new([features.rows(), aligner.outputs], aligned))
 }
 
 /// R² and mean cosine.
@@ -430,19 +435,24 @@ fn agreement(
     directions: &Tensor,
     rows: &[usize],
 ) -> Result<f64> {
-    let mut plan = Plan::new(rows.len());
-    let z = plan.input("features", 1, features.columns());
-    let x = plan.input("embeddings", 1, embeddings.columns());
     let directions = Linear::new("class directions", directions, None);
-    let aligned = plan.linear(z, &Linear::new("aligner", weight, Some(bias)), Activation::Identity);
-    for (name, values) in [("aligned", aligned), ("clip", x)] {
-        let scores = plan.cosine_scores(values, &directions);
-        let label = plan.argmax(scores);
-        plan.output(name, label);
+    let aligner = Linear::new("aligner", weight, Some(bias));
+    let mut agreeing = 0;
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let mut plan = Plan::new(rows.len());
+        let z = plan.input("features", 1, features.columns());
+        let x = plan.input("embeddings", 1, embeddings.columns());
+        let aligned = plan.linear(z, &aligner, Activation::Identity);
+        for (name, values) in [("aligned", aligned), ("clip", x)] {
+            let scores = plan.cosine_scores(values, &directions);
+            let label = plan.argmax(scores);
+            plan.output(name, label);
+        }
+        let parts = [features, embeddings].map(|values| values.select_rows(rows));
+        let given = [("features", Input::F32(parts[0].data())), ("embeddings", Input::F32(parts[1].data()))];
+        let found = device.compile(&plan)?.run(&given)?;
+        let pairs = found.integers("aligned").iter().zip(found.integers("clip"));
+        agreeing += pairs.filter(|(aligned, clip)| aligned == clip).count();
     }
-    let parts = [features, embeddings].map(|values| values.select_rows(rows));
-    let given = [("features", Input::F32(parts[0].data())), ("embeddings", Input::F32(parts[1].data()))];
-    let found = device.compile(&plan)?.run(&given)?;
-    let pairs = found.integers("aligned").iter().zip(found.integers("clip"));
-    Ok(pairs.filter(|(aligned, clip)| aligned == clip).count() as f64 / rows.len() as f64)
+    Ok(agreeing as f64 / rows.len() as f64)
 }

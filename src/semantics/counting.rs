@@ -36,8 +36,9 @@ pub(crate) fn count_joint(
 fn count(device: &Device, scores: &Tensor, other: Option<&Tensor>, groups: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
     let concepts = scores.columns();
     let map_bytes = 4 * (concepts * concepts) as u64;
-    let groups_at_once = (device.max_value_bytes().min(LARGEST_RESULT) / map_bytes).max(1) as usize;
-    let rows_at_once = (device.max_value_bytes() / (4 * concepts.next_multiple_of(4)) as u64) as usize;
+    let largest = device.limits().binding;
+    let groups_at_once = (largest.min(LARGEST_RESULT) / map_bytes).max(1) as usize;
+    let rows_at_once = (largest / (4 * concepts.next_multiple_of(4)) as u64) as usize;
     let mut maps = vec![vec![0_u32; concepts * concepts]; groups.len()];
     for (turn, groups) in groups.chunks(groups_at_once).enumerate() {
         for first in (0..scores.rows()).step_by(rows_at_once.max(1)) {

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 /// How images are read and run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
-    /// Images a batch; none = as many as suit the adapter.
+    /// Images a batch, at most; none = as many as suit the adapter and fit it.
     pub batch: Option<usize>,
     /// What becomes of images that don't decode.
     pub bad_images: BadImages,
@@ -208,20 +208,30 @@ fn run_batch(
     Ok(collected)
 }
 
+/// How many images (or prompts) a model takes at a time where nobody says otherwise and they fit: more aren't any faster.
+pub fn usual_batch(device: &Device) -> usize {
+    if device.profile() == Profile::Software { 16 } else { 32 }
+}
+
 /// Compiles a plan for `batch` rows at a time, or, where none is asked for, for the largest batch up to the adapter's
-/// usual one whose values the adapter can bind.
+/// usual one that fits its limits and memory.
+///
+/// # Errors
+/// Those of [`Plan::fitting`] and [`Device::compile`].
 pub(crate) fn compile_fitting(
     device: &Device,
     batch: Option<usize>,
     rows: usize,
     record: impl Fn(usize) -> Plan,
 ) -> Result<(Plan, Executable)> {
-    let usual = if device.profile() == Profile::Software { 16 } else { 32 };
-    let mut size = batch.unwrap_or(usual).min(rows).max(1);
+    let usual = usual_batch(device).min(rows);
+    let mut plan = Plan::fitting(batch.map(|batch| batch.min(rows)), usual, &device.limits(), &record)?;
     loop {
-        let plan = record(size);
         match device.compile(&plan) {
-            Err(error) if error.kind() == ErrorKind::Limit && batch.is_none() && size > 1 => size /= 2,
+            // How much memory hardware has shows only when there is none left.
+            Err(error) if error.kind() == ErrorKind::Limit && batch.is_none() && plan.batch() > 1 => {
+                plan = record(plan.batch() / 2);
+            }
             result => return result.map(|executable| (plan, executable)),
         }
     }

@@ -75,7 +75,7 @@ impl MapTable {
     pub(crate) fn run(&self, device: &Device, scores: &Tensor, classes: &[usize]) -> Result<Vec<Vec<Option<f64>>>> {
         let packed = self.packed();
         let row_bytes = 4 * (scores.columns().next_multiple_of(4)).max(8 * self.slots) as u64;
-        let at_once = (device.max_value_bytes() / row_bytes).max(1) as usize;
+        let at_once = (device.limits().binding / row_bytes).max(1) as usize;
         let mut distances = Vec::with_capacity(classes.len());
         for first in (0..classes.len()).step_by(at_once) {
             let rows: Vec<usize> = (first..classes.len().min(first + at_once)).collect();

@@ -53,7 +53,7 @@ pub use evaluate::{EvaluateOptions, Evaluation, HEATMAP, KindResult, MISCLASSIFI
 pub use expect::{Comparison, Reference, RowDifference, RowName, Tolerance};
 pub use filter::{CalibrateOptions, Filter};
 pub use filter_file::{FilterFile, FilterHeader};
-pub use forward::{RunOptions, embed_texts};
+pub use forward::{RunOptions, embed_texts, usual_batch};
 pub use fraction::Fraction;
 pub use heatmap::{Cell, Counts, MINIMUM_SUPPORT, Map, Support};
 pub use localize::{Evidence, HeatmapRule, Localization, LocalizeOptions, Sample, localize};

@@ -23,6 +23,9 @@ struct Params {
     stride: u32,
     padding: u32,
     residual: u32,
+    // The vec4 of output channels that the weights start at, and those of a row of the output.
+    first4: u32,
+    stride4: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -63,8 +66,9 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
     if row >= params.rows || column >= params.outputs4 {
         return;
     }
-    let index = row * params.outputs4 + column;
-    var value = sum + bias[column];
+    let channel = params.first4 + column;
+    let index = row * params.stride4 + channel;
+    var value = sum + bias[channel];
     if params.residual != 0u {
         value += residual[index];
     }

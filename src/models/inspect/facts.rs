@@ -82,9 +82,9 @@ pub struct PlanFacts {
     pub value_bytes: u64,
     /// Bytes on the GPU: parameters, values, and results once more for reading them back.
     pub gpu_bytes: u64,
-    /// The largest parameter, which an adapter must be able to bind.
+    /// The largest parameter; an adapter that can't bind it gets it in parts.
     pub largest_parameter: Option<Largest>,
-    /// The largest value, which an adapter must be able to bind.
+    /// The largest value, which an adapter must be able to bind whole.
     pub largest_value: Option<Largest>,
 }
 
@@ -217,23 +217,20 @@ impl PlanFacts {
             plan
         };
         let (one, plan) = (recorded(1), recorded(batch));
-        let parameters = plan.parameters();
-        let bytes_of = |len: usize| 4 * len as u64;
-        let parameter_bytes = parameters.iter().map(|parameter| bytes_of(parameter.values().len())).sum();
-        let value_bytes = plan.slots().total_bytes();
-        let readback: u64 = plan.outputs().iter().map(|(_, var)| bytes_of(plan.value(*var).len)).sum();
+        let (parameters, memory) = (plan.parameters(), plan.memory());
         Self {
             input,
             flops: one.flops(),
             dispatches: plan.dispatches().len(),
             pipelines: pipelines(&plan),
             batch,
-            parameter_bytes,
-            value_bytes,
-            gpu_bytes: parameter_bytes + value_bytes + readback,
-            largest_parameter: parameters.iter().max_by_key(|parameter| parameter.values().len()).map(|parameter| {
-                Largest { name: parameter.name().to_owned(), bytes: bytes_of(parameter.values().len()) }
-            }),
+            parameter_bytes: memory.parameters,
+            value_bytes: memory.values,
+            gpu_bytes: memory.total(),
+            largest_parameter: parameters
+                .iter()
+                .max_by_key(|parameter| parameter.bytes())
+                .map(|parameter| Largest { name: parameter.name().to_owned(), bytes: parameter.bytes() }),
             largest_value: largest_value(&plan),
         }
     }
