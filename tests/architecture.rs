@@ -143,7 +143,7 @@ fn every_shader_has_a_kernel_and_a_case() {
     }
     let launched: BTreeSet<String> = cases::all()
         .iter()
-        .flat_map(|case| [Profile::Hardware, Profile::Software].map(|p| case.kernel.launch(p).shader.label.to_owned()))
+        .flat_map(|case| Profile::ALL.map(|p| case.kernel.launch(p).shader.label.to_owned()))
         .collect();
     assert_eq!(launched, on_disk, "the shaders of the shape table and those on disk");
 }

@@ -25,6 +25,16 @@ fn software_kernels_match_their_references() {
     check(Profile::Software, false);
 }
 
+/// An adapter whose subgroups are too narrow says so.
+#[test]
+fn software_kernels_with_subgroups_match_their_references() {
+    let options = DeviceOptions { profile: Some(Profile::SoftwareSubgroups), ..DeviceOptions::default() };
+    match Device::open(&options) {
+        Ok(_) => check(Profile::SoftwareSubgroups, false),
+        Err(error) => assert!(error.to_string().contains("no subgroups of at least 8 lanes"), "{error}"),
+    }
+}
+
 #[test]
 fn hardware_kernels_match_their_references() {
     check(Profile::Hardware, false);
@@ -32,6 +42,7 @@ fn hardware_kernels_match_their_references() {
 
 #[test]
 fn kernels_with_run_time_checks_match_their_references() {
+    check(Device::best().unwrap().profile(), true);
     check(Profile::Software, true);
     check(Profile::Hardware, true);
 }

@@ -13,10 +13,9 @@ fn demo(part: &str) -> String {
     format!("{}/weights/demo/{part}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The adapter with the kernels of either profile, binding at most `bytes` at a time.
-fn binding_at_most(bytes: Option<u64>) -> [Device; 2] {
-    [Profile::Software, Profile::Hardware].map(|profile| {
-        let profile = Some(profile);
+/// The adapter with its own profile and with those that every adapter can run, binding at most `bytes` at a time.
+fn binding_at_most(bytes: Option<u64>) -> [Device; 3] {
+    [None, Some(Profile::Software), Some(Profile::Hardware)].map(|profile| {
         Device::open(&DeviceOptions { profile, max_binding_bytes: bytes, ..DeviceOptions::default() }).unwrap()
     })
 }
@@ -25,7 +24,7 @@ fn tensor(seed: u32, shape: &[usize]) -> Tensor {
     Tensor::new(shape, noise(seed, shape.iter().product()))
 }
 
-/// Runs the plan with and without the limit on both profiles: as many dispatches more as said, and the same bits.
+/// Runs the plan with and without the limit on each profile: as many dispatches more as said, and the same bits.
 fn assert_cut(plan: &Plan, inputs: &[(&str, Input<'_>)], limit: u64, more: usize) {
     for (whole, cut) in binding_at_most(None).iter().zip(&binding_at_most(Some(limit))) {
         let [whole, cut] = [whole, cut].map(|device| {

@@ -144,10 +144,13 @@ fn distinct_predictions(rows: usize, columns: usize, score: impl Fn(usize, usize
     predictions
 }
 
-/// The adapter with the kernels of either profile, for small networks.
-fn both_profiles() -> Vec<Device> {
-    let open = |profile| DeviceOptions { profile: Some(profile), ..DeviceOptions::default() };
-    [Profile::Software, Profile::Hardware].map(|profile| Device::open(&open(profile)).unwrap()).into()
+/// The adapter with its own profile and with those that every adapter can run, for small networks.
+fn all_profiles() -> Vec<Device> {
+    let open = |profile| Device::open(&DeviceOptions { profile: Some(profile), ..DeviceOptions::default() }).unwrap();
+    let own = Device::best().unwrap();
+    let others = [Profile::Software, Profile::Hardware].into_iter().filter(|&profile| profile != own.profile());
+    let others: Vec<Device> = others.map(open).collect();
+    [vec![own], others].concat()
 }
 
 /// The adapter with its own profile, for large ones.
@@ -226,42 +229,42 @@ fn check_clip(name: &str, devices: &[Device], batches: &[usize]) {
 
 #[test]
 fn small_resnet_of_basic_blocks() {
-    check_classifier("small-basic", &both_profiles(), &BATCHES);
+    check_classifier("small-basic", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_from_f16() {
-    check_classifier("small-basic-f16", &both_profiles(), &BATCHES);
+    check_classifier("small-basic-f16", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_from_bf16() {
-    check_classifier("small-basic-bf16", &both_profiles(), &BATCHES);
+    check_classifier("small-basic-bf16", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_resnet_of_bottlenecks_on_odd_sizes() {
-    check_classifier("small-bottleneck", &both_profiles(), &BATCHES);
+    check_classifier("small-bottleneck", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_clip_of_hugging_face() {
-    check_clip("small-clip-hf", &both_profiles(), &BATCHES);
+    check_clip("small-clip-hf", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_clip_from_f16() {
-    check_clip("small-clip-hf-f16", &both_profiles(), &BATCHES);
+    check_clip("small-clip-hf-f16", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_clip_from_bf16() {
-    check_clip("small-clip-hf-bf16", &both_profiles(), &BATCHES);
+    check_clip("small-clip-hf-bf16", &all_profiles(), &BATCHES);
 }
 
 #[test]
 fn small_clip_of_open_clip() {
-    check_clip("small-clip-openclip", &both_profiles(), &BATCHES);
+    check_clip("small-clip-openclip", &all_profiles(), &BATCHES);
 }
 
 /// What the goldens are there to find: each setting that a loader could get wrong shows far above the tolerance.

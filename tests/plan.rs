@@ -160,7 +160,7 @@ fn pipelines_are_few() {
         launches.map(|l| (l.shader.label, l.constants)).collect::<std::collections::BTreeSet<_>>().len()
     };
     let [image, text] = clip(1);
-    for profile in [Profile::Hardware, Profile::Software] {
+    for profile in Profile::ALL {
         assert!(of(&[&narrow_resnet50(1)], profile) <= 12);
         assert!(of(&[&classifier(1)], profile) <= 12);
         assert!(of(&[&image, &text], profile) <= 16);
@@ -170,7 +170,7 @@ fn pipelines_are_few() {
 /// Which pipelines run must not depend on the batch, or scores wouldn't be the same at any batch size.
 #[test]
 fn the_batch_changes_no_kernel_choice() {
-    for profile in [Profile::Hardware, Profile::Software] {
+    for profile in Profile::ALL {
         let choices = |plan: &Plan| {
             let launches = plan.dispatches().iter().map(|dispatch| dispatch.kernel.launch(profile));
             launches.map(|launch| (launch.shader.label, launch.constants)).collect::<Vec<_>>()

@@ -17,7 +17,12 @@ use support::gemm_text;
 /// The generated shaders are what the generator writes.
 #[test]
 fn generated_shaders_are_up_to_date() {
-    for (file, text) in [("gemm_direct_8", gemm_text::direct(8)), ("gemm_tiled_8x2", gemm_text::tiled(8, 2))] {
+    let generated = [
+        ("gemm_direct_8", gemm_text::direct(8)),
+        ("gemm_subgroup_16", gemm_text::subgroup(2)),
+        ("gemm_tiled_8x2", gemm_text::tiled(8, 2)),
+    ];
+    for (file, text) in generated {
         let path = format!("{}/shaders/{file}.wgsl", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("HEATLENS_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
@@ -26,11 +31,10 @@ fn generated_shaders_are_up_to_date() {
     }
 }
 
-/// The launches of all cases on both profiles.
+/// The launches of all cases on every profile.
 fn launches() -> Vec<Launch> {
     let cases = cases::all();
-    let both = [Profile::Hardware, Profile::Software];
-    cases.iter().flat_map(|case| both.map(|profile| case.kernel.launch(profile))).collect()
+    cases.iter().flat_map(|case| Profile::ALL.map(|profile| case.kernel.launch(profile))).collect()
 }
 
 /// One launch of each distinct module and set of constants: a pipeline each.
@@ -43,11 +47,17 @@ fn constants(launch: &Launch) -> PipelineConstants {
     launch.constants.iter().map(|&(name, value)| (name.to_owned(), f64::from(value))).collect()
 }
 
-/// The module and what validation says of it. No capability may be needed beyond what every adapter has: no f16, no
-/// subgroups.
+/// Whether a shader is for adapters with subgroups only.
+fn uses_subgroups(label: &str) -> bool {
+    label.contains("_subgroup")
+}
+
+/// The module and what validation says of it. No capability may be needed beyond what every adapter has (no f16), but for
+/// subgroups where the shader's name says so.
 fn validated(label: &str, source: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    let capabilities = if uses_subgroups(label) { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     let info = info.unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
     (module, info)
 }
@@ -64,20 +74,26 @@ fn every_variant_compiles_for_every_backend() {
         let (module, info) =
             process_overrides(&module, &info, entry, &constants(launch)).unwrap_or_else(|e| panic!("{label}: {e}"));
 
-        let capabilities = Some([naga::back::spv::Capability::Shader].into_iter().collect());
-        let options = naga::back::spv::Options { capabilities, ..Default::default() };
+        use naga::back::spv::Capability::{GroupNonUniform, GroupNonUniformShuffle, Shader};
+        let subgroups = [GroupNonUniform, GroupNonUniformShuffle].into_iter().filter(|_| uses_subgroups(label));
+        let capabilities: Vec<_> = [Shader].into_iter().chain(subgroups).collect();
+        let capabilities = Some(capabilities.into_iter().collect());
+        let lang_version = if uses_subgroups(label) { (1, 3) } else { (1, 0) };
+        let options = naga::back::spv::Options { capabilities, lang_version, ..Default::default() };
         let words = naga::back::spv::write_vec(&module, &info, &options, None);
         let words = words.unwrap_or_else(|e| panic!("{label} as SPIR-V: {e}"));
         assert_eq!(words[0], 0x0723_0203, "{label}: SPIR-V's magic number");
 
-        let options = naga::back::msl::Options::default();
+        let lang_version = if uses_subgroups(label) { (2, 4) } else { (1, 0) };
+        let options = naga::back::msl::Options { lang_version, ..Default::default() };
         let (text, _) = naga::back::msl::write_string(&module, &info, &options, &Default::default())
             .unwrap_or_else(|e| panic!("{label} as MSL: {e}"));
         assert!(text.contains("kernel void main_("), "{label}: MSL without an entry point:\n{text}");
 
-        // Shader model 5.1 is what FXC compiles, the compiler that Windows comes with.
-        let options = naga::back::hlsl::Options::default();
-        assert_eq!(options.shader_model, naga::back::hlsl::ShaderModel::V5_1);
+        // Shader model 5.1 is what FXC compiles, the compiler that Windows comes with; subgroups came with 6.0.
+        use naga::back::hlsl::ShaderModel::{V5_1, V6_0};
+        let shader_model = if uses_subgroups(label) { V6_0 } else { V5_1 };
+        let options = naga::back::hlsl::Options { shader_model, ..Default::default() };
         let mut text = String::new();
         let pipeline = naga::back::hlsl::PipelineOptions::default();
         naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)

@@ -51,7 +51,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
     let findings = Findings {
         adapters: &adapters,
         tested: device.summary().index,
-        profile: format!("{:?}", device.profile()).to_lowercase(),
+        profile: device.profile().name().to_owned(),
         kernels: check_kernels(device, &context.progress)?,
         warnings: size_warnings(device),
     };

@@ -92,7 +92,7 @@ pub struct AdapterSummary {
     pub workgroup_bytes: u32,
     /// Lanes a workgroup may have.
     pub workgroup_lanes: u32,
-    /// Optional features that heatlens uses where they are: `timestamps`.
+    /// Optional features that heatlens uses where they are: `timestamps`, `subgroups`.
     pub features: Vec<String>,
     /// What compiles the shaders.
     pub shader_compiler: String,
@@ -180,17 +180,39 @@ pub(super) fn system_memory(summary: &AdapterSummary) -> Option<u64> {
     Some((MEMORY_SHARE * system.available_memory().min(group) as f64) as u64)
 }
 
-/// The shader family for an adapter's kind.
-pub(super) fn profile(adapter: &wgpu::Adapter) -> Profile {
+/// The shader family for an adapter's kind, of a device with `features`.
+pub(super) fn profile(adapter: &wgpu::Adapter, features: wgpu::Features) -> Profile {
     match adapter.get_info().device_type {
+        wgpu::DeviceType::Cpu if features.contains(wgpu::Features::SUBGROUP) && has_wide_subgroups(adapter) => {
+            Profile::SoftwareSubgroups
+        }
         wgpu::DeviceType::Cpu => Profile::Software,
         _ => Profile::Hardware,
     }
 }
 
-/// Optional features that are requested where the adapter has them.
-pub(super) fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & wgpu::Features::TIMESTAMP_QUERY
+/// Whether the adapter's subgroups have the lanes that the kernels with subgroup operations count on.
+fn has_wide_subgroups(adapter: &wgpu::Adapter) -> bool {
+    adapter.features().contains(wgpu::Features::SUBGROUP)
+        && adapter.get_info().subgroup_min_size >= Profile::SUBGROUP_LANES
+}
+
+/// The optional features to request for a profile: subgroups only where its kernels use them, because some drivers compile
+/// everything differently once they are requested.
+///
+/// # Errors
+/// [`ErrorKind::Device`] if the adapter can't run the profile's kernels.
+pub(super) fn wanted_features(adapter: &wgpu::Adapter, profile: Profile) -> Result<wgpu::Features> {
+    let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+    if profile != Profile::SoftwareSubgroups {
+        return Ok(timestamps);
+    }
+    if !has_wide_subgroups(adapter) {
+        let lanes = Profile::SUBGROUP_LANES;
+        let message = format!("{} has no subgroups of at least {lanes} lanes", adapter.get_info().name);
+        return Err(Error::new(ErrorKind::Device, message));
+    }
+    Ok(timestamps | wgpu::Features::SUBGROUP)
 }
 
 pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
@@ -209,7 +231,10 @@ pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         wgpu::Backend::Dx12 => "naga to HLSL, DXC where dxcompiler.dll is found, otherwise FXC",
         _ => "naga",
     };
-    let timestamps = wanted_features(adapter).contains(wgpu::Features::TIMESTAMP_QUERY);
+    let used = [
+        ("timestamps", adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY)),
+        ("subgroups", profile(adapter, adapter.features()) == Profile::SoftwareSubgroups),
+    ];
     AdapterSummary {
         index,
         name: info.name,
@@ -221,7 +246,7 @@ pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         workgroup_lanes: limits.max_compute_invocations_per_workgroup,
-        features: if timestamps { vec!["timestamps".to_owned()] } else { Vec::new() },
+        features: used.iter().filter(|(_, has)| *has).map(|(name, _)| (*name).to_owned()).collect(),
         shader_compiler: shader_compiler.to_owned(),
     }
 }

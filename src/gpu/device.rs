@@ -59,15 +59,15 @@ impl Device {
         let instance = adapter::instance();
         let (index, adapter) = adapter::choose(&instance, &options.adapter)?;
         let summary = adapter::summary(index, &adapter);
+        let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter, adapter.features()));
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("heatlens"),
-            required_features: adapter::wanted_features(&adapter),
+            required_features: adapter::wanted_features(&adapter, profile)?,
             required_limits: adapter.limits(),
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
-        let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter));
         let pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
         Ok(Self::new(summary, profile, pipelines, (device, queue), options))
     }
@@ -96,7 +96,7 @@ impl Device {
                 .hint("request the device with these limits, or with adapter.limits()"));
         }
         let pipelines = Pipelines::new(false, BTreeMap::new());
-        let (summary, profile) = (adapter::summary(0, adapter), adapter::profile(adapter));
+        let (summary, profile) = (adapter::summary(0, adapter), adapter::profile(adapter, device.features()));
         Ok(Self::new(summary, profile, pipelines, (device, queue), &DeviceOptions::default()))
     }
 

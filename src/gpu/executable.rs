@@ -6,7 +6,7 @@ use super::device::{Device, lock};
 use super::outputs::Outputs;
 use super::pipeline::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Block, Element, Launch, Profile};
+use crate::kernels::{Block, Element, Launch};
 use crate::plan::{Dispatch, Memory, Plan, Source, Value, Var};
 
 /// Operations after which a run on hardware is cut into another submission, so that no operating system's watchdog
@@ -294,7 +294,7 @@ impl Executable {
 
     /// The steps, cut where a watchdog might become impatient.
     fn submissions(&self) -> Vec<&[Step]> {
-        if self.device.profile() == Profile::Software {
+        if self.device.profile().is_software() {
             return vec![&self.steps];
         }
         let mut spent = 0;

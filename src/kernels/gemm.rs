@@ -1,13 +1,15 @@
-//! Convolution and matrix product with a fused epilogue (`shaders/gemm_direct_8.wgsl`, `shaders/gemm_tiled_8x2.wgsl`).
+//! Convolution and matrix product with a fused epilogue (`shaders/gemm_direct_8.wgsl`, `shaders/gemm_subgroup_16.wgsl`,
+//! `shaders/gemm_tiled_8x2.wgsl`).
 //!
-//! Both are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
-//! channels, and a matrix product is a 1×1 window. The two shaders add the same products in the same order.
+//! All are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
+//! channels, and a matrix product is a 1×1 window. The shaders add the same products in the same order.
 
 use std::ops::Range;
 
 use super::{Block, Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
+static SUBGROUP: Shader = shader!("gemm_subgroup_16", reads: 4);
 static TILED: Shader = shader!("gemm_tiled_8x2", reads: 4);
 
 /// What is applied to a result before it is stored.
@@ -164,6 +166,7 @@ impl Gemm {
         ]);
         let (shader, tile_rows, tile_columns4) = match profile {
             Profile::Software => (&DIRECT, 8, 8),
+            Profile::SoftwareSubgroups => (&SUBGROUP, 16, 8),
             Profile::Hardware => (&TILED, 64, 16),
         };
         let grid = fold(self.rows().div_ceil(tile_rows) * columns4.div_ceil(tile_columns4));

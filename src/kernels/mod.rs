@@ -45,8 +45,32 @@ pub use pool::{MaxPool, MeanPool};
 pub enum Profile {
     /// A discrete, integrated or virtual GPU.
     Hardware,
-    /// A software rasteriser such as llvmpipe or WARP.
+    /// A software rasteriser such as WARP.
     Software,
+    /// A software rasteriser with subgroups of at least [`SUBGROUP_LANES`](Self::SUBGROUP_LANES), such as llvmpipe.
+    SoftwareSubgroups,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 3] = [Self::Hardware, Self::Software, Self::SoftwareSubgroups];
+
+    /// The lanes that kernels with subgroup operations count on.
+    pub const SUBGROUP_LANES: u32 = 8;
+
+    /// The profile's name in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hardware => "hardware",
+            Self::Software => "software",
+            Self::SoftwareSubgroups => "software with subgroups",
+        }
+    }
+
+    /// Whether the adapter is a CPU.
+    pub fn is_software(self) -> bool {
+        self != Self::Hardware
+    }
 }
 
 /// One WGSL module: its name (that of its file), its text and how it uses its operands.
@@ -229,7 +253,7 @@ pub(crate) fn fold(groups: usize) -> [u32; 3] {
 
 /// The lanes that share a row in the kernels that reduce one: a software adapter's vector unit, or two subgroups.
 pub(crate) fn row_lanes(profile: Profile) -> Vec<(&'static str, u32)> {
-    vec![("LANES", if profile == Profile::Software { 8 } else { 64 })]
+    vec![("LANES", if profile.is_software() { 8 } else { 64 })]
 }
 
 /// The bytes of a uniform made of 32-bit words, padded to 16.

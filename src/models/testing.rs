@@ -192,7 +192,7 @@ pub(super) fn zeros(specs: &Specs) -> Weights {
     Weights::from_bytes("zeros.safetensors", bytes).unwrap()
 }
 
-/// The number of distinct pipelines that a plan needs, the larger of the two profiles.
+/// The number of distinct pipelines that a plan needs, the largest of the profiles.
 pub(super) fn pipelines(plans: &[&Plan]) -> usize {
     use crate::kernels::Profile;
     let of = |profile| {
@@ -201,7 +201,7 @@ pub(super) fn pipelines(plans: &[&Plan]) -> usize {
         let keys: std::collections::BTreeSet<_> = launches.map(|l| (l.shader.label, l.constants)).collect();
         keys.len()
     };
-    of(Profile::Software).max(of(Profile::Hardware))
+    Profile::ALL.map(of).into_iter().max().unwrap()
 }
 
 /// Checks that `load` refuses the file without any one of `tensors`, and with any one of another shape, and that the

@@ -8,7 +8,7 @@ use crate::dataset::{BadImages, ContentHash, Loader, LoaderOptions, Sample};
 use crate::error::{ErrorKind, Result};
 use crate::gpu::{Device, Executable, Input};
 use crate::image::{DecodeOptions, Preprocess};
-use crate::kernels::{Element, Profile};
+use crate::kernels::Element;
 use crate::models::Clip;
 use crate::plan::{Plan, Var};
 use crate::progress::{Observer, step};
@@ -210,7 +210,7 @@ fn run_batch(
 
 /// How many images (or prompts) a model takes at a time where nobody says otherwise and they fit: more aren't any faster.
 pub fn usual_batch(device: &Device) -> usize {
-    if device.profile() == Profile::Software { 16 } else { 32 }
+    if device.profile().is_software() { 16 } else { 32 }
 }
 
 /// Compiles a plan for `batch` rows at a time, or, where none is asked for, for the largest batch up to the adapter's

@@ -76,6 +76,21 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 }
 ";
 
+const ORIGIN: &str = "
+// Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
+fn origin_of(row: u32) -> vec3<u32> {
+    let r = min(row, params.rows - 1u);
+    let x = r % params.out_width;
+    let y = (r / params.out_width) % params.out_height;
+    let image = r / (params.out_width * params.out_height);
+    return vec3<u32>(
+        x * params.stride - params.padding,
+        y * params.stride - params.padding,
+        image * params.in_height * params.in_width,
+    );
+}
+";
+
 /// A register tile without workgroup memory: a lane holds `rows` rows of one vec4 of output channels, and all lanes of
 /// a workgroup read the same input.
 pub(crate) fn direct(rows: usize) -> String {
@@ -107,20 +122,7 @@ pub(crate) fn direct(rows: usize) -> String {
 
 {HEAD}
 override LANES: u32 = 8;
-{EPILOGUE}
-// Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
-fn origin_of(row: u32) -> vec3<u32> {{
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
-    return vec3<u32>(
-        x * params.stride - params.padding,
-        y * params.stride - params.padding,
-        image * params.in_height * params.in_width,
-    );
-}}
-
+{EPILOGUE}{ORIGIN}
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let column_tiles = (params.outputs4 + LANES - 1u) / LANES;
@@ -145,6 +147,65 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
         plain = step(&loads),
         guarded = step(&masked),
+        stores = each(rows, "    store(row + $iu, column, sum$i);\n"),
+    )
+}
+
+/// A register tile whose input is gathered once for all lanes: lane `i` of a subgroup of 8 loads the `i`-th row of each
+/// of `vectors` groups of 8 rows and hands each value on to the others, and holds one vec4 of output channels of all rows.
+pub(crate) fn subgroup(vectors: usize) -> String {
+    let rows = 8 * vectors;
+    let origins = each(vectors, "    let origin$i = origin_of(row + $iu * 8u + lane);\n");
+    let sources = each(
+        vectors,
+        "            let y$i = origin$i.y + dy;\n            let x$i = origin$i.x + dx;\n            let inside$i = y$i < params.in_height && x$i < params.in_width;\n            let source$i = select(0u, (origin$i.z + y$i * params.in_width + x$i) * params.inputs4, inside$i);\n",
+    );
+    let loads = each(vectors, "                let a$i = select(vec4<f32>(0.0), input[source$i + c], inside$i);\n");
+    let products: String = ["x", "y", "z", "w"]
+        .iter()
+        .enumerate()
+        .map(|(k, part)| {
+            let product = |row: usize| {
+                let (vector, lane) = (row / 8, row % 8);
+                format!("                sum{row} += subgroupBroadcast(a{vector}.{part}, {lane}u) * w{k};\n")
+            };
+            let weights = format!("                let w{k} = weight[w + {k}u * params.outputs4];\n");
+            weights + &(0..rows).map(product).collect::<String>()
+        })
+        .collect();
+    format!(
+        "\
+// Convolution and matrix product with a fused epilogue, for software adapters with subgroups of 8 lanes or more. Written by
+// tests/support/gemm_text.rs.
+//
+// A workgroup is 8 lanes. A lane holds {rows} rows of four output channels in registers, and of the input it loads only the
+// rows of its own number: such an adapter loads every lane's value by itself, even where all lanes ask for the same one, while
+// handing a value on to all lanes costs one instruction.
+
+{HEAD}{EPILOGUE}{ORIGIN}
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
+    let row_tiles = (params.rows + {last_row}u) / {rows}u;
+    let index = group.y * groups.x + group.x;
+    // All rows of one column of tiles come first: its weights stay in the cache.
+    let row = (index % row_tiles) * {rows}u;
+    let column = (index / row_tiles) * 8u + lane;
+    if index / row_tiles * 8u >= params.outputs4 {{
+        return;
+    }}
+    // Lanes past the end compute the last column again and don't store it.
+    var w = min(column, params.outputs4 - 1u);
+{origins}{sums}    for (var dy = 0u; dy < params.window_height; dy++) {{
+        for (var dx = 0u; dx < params.window_width; dx++) {{
+{sources}            for (var c = 0u; c < params.inputs4; c++) {{
+{loads}{products}                w += 4u * params.outputs4;
+            }}
+        }}
+    }}
+{stores}}}
+",
+        last_row = rows - 1,
+        sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
         stores = each(rows, "    store(row + $iu, column, sum$i);\n"),
     )
 }
