@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use heatlens::gpu::{Device, Executable, Input};
 use heatlens::kernels::cases::noise;
-use heatlens::kernels::{DistanceForm, EndToken, Gemm, Kernel, MapConstants, Window};
+use heatlens::kernels::{
+    Activation, DepthwiseConv, DistanceForm, EndToken, Gemm, GroupedConv, Kernel, MapConstants, Operand, Window,
+};
 use heatlens::layers::{LayerNorm, Linear, Normalization, Parameter, PatchEmbedding, TokenEmbedding};
 use heatlens::plan::StoredMaps;
 use heatlens::{Plan, Tensor, Var};
@@ -149,6 +151,13 @@ impl Row {
         plan.output("output", results[REPEATS - 1]);
         Self { label, plan, inputs }
     }
+
+    /// A plan of one kernel on noise.
+    fn once(label: &'static str, kernel: impl Kernel + 'static) -> Self {
+        let values = |(seed, operand): (u32, &Operand)| Values::F32(noise(seed, operand.len));
+        let inputs = (1..).zip(&kernel.reads()).map(values).collect();
+        Self { label, plan: Plan::of_kernel(Arc::new(kernel)), inputs }
+    }
 }
 
 /// A plan for `images` with one f32 input of `rows` rows an image, and noise for it.
@@ -173,6 +182,27 @@ fn vision_rows() -> Vec<Row> {
     let bytes = vec![Values::U32((0..4 * 224 * 224 * 3 / 4).map(|i: u32| i.wrapping_mul(0x9e37_79b9)).collect())];
     let colors = Normalization { scale: 1.0 / 255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
     let (image, image_values) = rows(4, 32 * 32, 64);
+    let (pooled, pooled_values) = rows(4, 32 * 32, 64);
+    let grouped = GroupedConv {
+        images: 4,
+        height: 28,
+        width: 28,
+        inputs: 256,
+        outputs: 256,
+        groups: 32,
+        window: Window { height: 3, width: 3, stride: 1, padding: 1 },
+        activation: Activation::Relu,
+        residual: false,
+    };
+    let depthwise = DepthwiseConv {
+        images: 4,
+        height: 28,
+        width: 28,
+        channels: 192,
+        window: Window { height: 7, width: 7, stride: 1, padding: 3 },
+        activation: Activation::Identity,
+        residual: false,
+    };
     let (features, feature_values) = rows(32, 49, 512);
     let (tokens, token_values) = rows(4, 50, 768);
     let (qkv, qkv_values) = rows(4, 50, 3 * 768);
@@ -184,6 +214,9 @@ fn vision_rows() -> Vec<Row> {
             p.normalize_image(x[0], [224, 224], colors)
         }),
         Row::repeated("max_pool 32×32×64", image, image_values, |p, x| p.max_pool(x[0], 3, 2, 1)),
+        Row::repeated("avg_pool 32×32×64", pooled, pooled_values, |p, x| p.avg_pool(x[0], 2, 2, true)),
+        Row::once("grouped_conv 3×3, 32 groups of 8 at 28×28, batch 4", grouped),
+        Row::once("depthwise_conv 7×7, 192 channels at 28×28, batch 4", depthwise),
         Row::repeated("mean_pool 49×512, batch 32", features, feature_values, |p, x| p.mean_pool(x[0])),
         Row::repeated("embed_patches 50×768", patches, patch_values, move |p, x| p.embed_patches(x[0], &embedding)),
         Row::repeated("layer_norm 50×768", tokens, token_values, |p, x| p.layer_norm(x[0], &norm(768))),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 pub use crate::kernels::{Activation, EndToken, Normalization};
-use crate::kernels::{Window, pad4};
+use crate::kernels::{Window, packed_groups, pad4};
 use crate::tensor::Tensor;
 
 /// Packed values that a device keeps for as long as any layer holds them.
@@ -67,7 +67,28 @@ pub struct BatchNorm {
     pub epsilon: f64,
 }
 
-/// A 2-D convolution with its bias, packed as a matrix `[kh·kw·in, out]`, both channel counts padded to 4.
+/// How a convolution's window moves, and which channels it sees: PyTorch's arguments of the same names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvOptions {
+    /// Distance between positions, in both directions.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub padding: usize,
+    /// Groups of channels that don't see one another.
+    pub groups: usize,
+}
+
+impl Default for ConvOptions {
+    fn default() -> Self {
+        Self { stride: 1, padding: 0, groups: 1 }
+    }
+}
+
+/// A 2-D convolution with its bias.
+///
+/// The weights are packed as a matrix `[kh·kw·in, out]`, both channel counts padded to 4; depthwise ones as
+/// `[kh·kw, channels]`, and grouped ones as `[kh·kw·block, out]`, where a block is the least number of neighbouring groups
+/// whose channels are multiples of 4, with zeros where a group doesn't see another.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// The packed weights.
@@ -78,33 +99,54 @@ pub struct Conv2d {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
+    /// Groups of channels that don't see one another.
+    pub groups: usize,
     /// The sliding window.
     pub window: Window,
 }
 
 impl Conv2d {
-    /// A convolution from `weight [out, in, kh, kw]` and `bias [out]` (none = zeros).
+    /// A convolution from `weight [out, in / groups, kh, kw]` and `bias [out]` (none = zeros).
     ///
     /// # Panics
-    /// If the shapes don't fit; loaders check them first.
-    pub fn new(name: &str, weight: &Tensor, bias: Option<&[f32]>, stride: usize, padding: usize) -> Self {
-        let [outputs, inputs, height, width] = weight.shape()[..] else { panic!("{name}: a convolution has 4 axes") };
-        let (rows, columns) = (pad4(inputs), pad4(outputs));
+    /// If the shapes don't fit, or the groups don't divide the outputs; loaders check both first.
+    pub fn new(name: &str, weight: &Tensor, bias: Option<&[f32]>, options: ConvOptions) -> Self {
+        let ConvOptions { stride, padding, groups } = options;
+        let [outputs, seen, height, width] = weight.shape()[..] else { panic!("{name}: a convolution has 4 axes") };
+        assert!(outputs.is_multiple_of(groups), "{name}: {groups} groups of {outputs} output channels");
+        let share = outputs / groups;
+        // A packed row is what an output channel has of one input channel of its block.
+        let (rows, packed_groups) = match (groups, seen, share) {
+            (1, ..) => (pad4(seen), 1),
+            (_, 1, 1) => (1, 1),
+            _ => {
+                let packed = packed_groups(seen, share);
+                (packed * seen, packed)
+            }
+        };
+        let columns = pad4(outputs);
         let mut packed = vec![0.0; height * width * rows * columns];
-        for (o, filter) in weight.data().chunks_exact(inputs * height * width).enumerate() {
+        for (o, filter) in weight.data().chunks_exact(seen * height * width).enumerate() {
+            let first = o / share % packed_groups * seen;
             for (i, taps) in filter.chunks_exact(height * width).enumerate() {
                 for (tap, &value) in taps.iter().enumerate() {
-                    packed[(tap * rows + i) * columns + o] = value;
+                    packed[(tap * rows + first + i) * columns + o] = value;
                 }
             }
         }
         Self {
             weight: Parameter::new(name, packed),
             bias: padded_bias(name, bias, outputs),
-            inputs,
+            inputs: seen * groups,
             outputs,
+            groups,
             window: Window { height, width, stride, padding },
         }
+    }
+
+    /// Whether each channel is convolved by itself.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.inputs && self.groups == self.outputs
     }
 
     /// A convolution without bias with the batch normalisation behind it folded in (in f64):
@@ -112,7 +154,7 @@ impl Conv2d {
     ///
     /// # Panics
     /// If the shapes don't fit; loaders check them first.
-    pub fn folded(name: &str, weight: &Tensor, norm: &BatchNorm, stride: usize, padding: usize) -> Self {
+    pub fn folded(name: &str, weight: &Tensor, norm: &BatchNorm, options: ConvOptions) -> Self {
         let filter = weight.columns();
         let mut folded = weight.clone();
         let mut bias = Vec::with_capacity(weight.rows());
@@ -123,7 +165,7 @@ impl Conv2d {
             }
             bias.push((f64::from(norm.bias[o]) - f64::from(norm.mean[o]) * scale) as f32);
         }
-        Self::new(name, &folded, Some(&bias), stride, padding)
+        Self::new(name, &folded, Some(&bias), options)
     }
 }
 
@@ -249,4 +291,45 @@ pub(crate) fn padded_rows(values: &[f32], columns: usize) -> Vec<f32> {
         row[..columns].copy_from_slice(values);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::cases::noise;
+    use crate::kernels::{Data, DepthwiseConv, GroupedConv, Kernel};
+
+    /// Packed groups give what each group's own convolution gives.
+    #[test]
+    fn groups_are_packed_apart() {
+        for (groups, seen, share) in [(2, 4, 4), (3, 6, 6), (5, 1, 3), (3, 12, 2), (2, 5, 4), (7, 1, 1), (5, 2, 1)] {
+            let (inputs, outputs) = (groups * seen, groups * share);
+            let weight = Tensor::new([outputs, seen, 1, 2], noise(1, outputs * seen * 2));
+            let bias = noise(2, outputs);
+            let layer = Conv2d::new("c", &weight, Some(&bias), ConvOptions { groups, ..ConvOptions::default() });
+            assert_eq!((layer.inputs, layer.outputs), (inputs, outputs));
+            let pixels = noise(3, 2 * inputs);
+            let padded = padded_rows(&pixels, inputs);
+            let reads = [&padded[..], layer.weight.values(), layer.bias.values(), layer.bias.values()].map(Data::F32);
+            let (window, activation, residual) = (layer.window, Activation::Identity, false);
+            let (images, height, width) = (1, 1, 2);
+            let found = if layer.is_depthwise() {
+                let channels = inputs;
+                DepthwiseConv { images, height, width, channels, window, activation, residual }.reference(&reads)
+            } else {
+                let kernel =
+                    GroupedConv { images, height, width, inputs, outputs, groups, window, activation, residual };
+                kernel.reference(&reads)
+            };
+            for o in 0..outputs {
+                let first = o / share * seen;
+                let products = (0..seen).flat_map(|i| [(i, 0), (i, 1)]).map(|(i, tap)| {
+                    f64::from(weight.data()[(o * seen + i) * 2 + tap]) * f64::from(pixels[tap * inputs + first + i])
+                });
+                let expected = f64::from(bias[o]) + products.sum::<f64>();
+                assert!((found[o] - expected).abs() < 1e-12, "{groups} groups of {seen} to {share}: {o}");
+            }
+            assert_eq!(found[outputs..], vec![0.0; pad4(outputs) - outputs]);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use heatlens::gpu::{Device, DeviceOptions, Input, Outputs};
 use heatlens::kernels::{DistanceForm, MapConstants, NO_MAP, Profile, cases::noise};
-use heatlens::layers::{Activation, Conv2d, Linear, TokenEmbedding};
+use heatlens::layers::{Activation, Conv2d, ConvOptions, Linear, TokenEmbedding};
 use heatlens::models::{Classifier, Clip};
 use heatlens::plan::{Limits, StoredMaps};
 use heatlens::{ErrorKind, Plan, Result, Silent, Tensor};
@@ -62,7 +62,7 @@ fn a_product_is_cut_by_its_output_channels() {
 
 #[test]
 fn a_convolution_is_cut_by_its_output_channels() {
-    let layer = Conv2d::new("conv", &tensor(2, &[70, 5, 3, 3]), None, 2, 1);
+    let layer = Conv2d::new("conv", &tensor(2, &[70, 5, 3, 3]), None, ConvOptions { stride: 2, padding: 1, groups: 1 });
     let mut plan = Plan::new(2);
     let x = plan.input("x", 1, 5);
     let y = plan.conv2d(x, &layer, Activation::Relu);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use heatlens::kernels::Profile;
-use heatlens::layers::{Activation, BatchNorm, Conv2d, LayerNorm, Linear};
+use heatlens::layers::{Activation, BatchNorm, Conv2d, ConvOptions, LayerNorm, Linear};
 use heatlens::models::{Classifier, Clip};
 use heatlens::plan::{Shape, Source};
 use heatlens::{Plan, Silent, Tensor, Var};
@@ -44,7 +44,8 @@ fn conv(inputs: usize, outputs: usize, window: usize, stride: usize) -> Conv2d {
         variance: vec![1.0; outputs],
         epsilon: 1e-5,
     };
-    Conv2d::folded("conv", &Tensor::zeros([outputs, inputs, window, window]), &norm, stride, window / 2)
+    let options = ConvOptions { stride, padding: window / 2, groups: 1 };
+    Conv2d::folded("conv", &Tensor::zeros([outputs, inputs, window, window]), &norm, options)
 }
 
 /// A ResNet-50 of an eighth of the width: its values have the proportions of the real one's.
@@ -199,7 +200,12 @@ fn shapes_follow_the_window() {
         let x = plan.input_pixels("pixels", size, size + 4);
         let colors = heatlens::layers::Normalization { scale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
         let x = plan.normalize_image(x, [size, size + 4], colors);
-        let layer = Conv2d::new("conv", &Tensor::zeros([5, 3, window, window]), None, stride, padding);
+        let layer = Conv2d::new(
+            "conv",
+            &Tensor::zeros([5, 3, window, window]),
+            None,
+            ConvOptions { stride, padding, groups: 1 },
+        );
         let y = plan.conv2d(x, &layer, Activation::Identity);
         let width = (size + 4 + 2 * padding - window) / stride + 1;
         assert_eq!(plan.shape(y), Shape { images: 2, height: expected, width, channels: 5 });
@@ -207,6 +213,27 @@ fn shapes_follow_the_window() {
             let pooled = plan.max_pool(x, window, stride, padding);
             assert_eq!(plan.shape(pooled), Shape { images: 2, height: expected, width, channels: 3 });
         }
+    }
+}
+
+#[test]
+fn groups_choose_the_kernel() {
+    let options = |groups| ConvOptions { stride: 2, padding: 1, groups };
+    for (groups, seen, outputs, kernel) in [
+        (1, 1, 1, "gemm"),
+        (1, 12, 8, "gemm"),
+        (6, 2, 12, "grouped_conv"),
+        (6, 1, 12, "grouped_conv"),
+        (6, 1, 6, "depthwise_conv"),
+    ] {
+        let layer = Conv2d::new("conv", &Tensor::zeros([outputs, seen, 3, 3]), None, options(groups));
+        let mut plan = Plan::new(2);
+        let x = plan.input("x", 35, seen * groups);
+        let pooled = plan.avg_pool(x, 2, 2, true);
+        assert_eq!(plan.shape(pooled), Shape { images: 2, height: 18, width: 1, channels: seen * groups });
+        let y = plan.conv2d(x, &layer, Activation::Relu);
+        assert_eq!(plan.shape(y), Shape { images: 2, height: 18, width: 1, channels: outputs });
+        assert_eq!(plan.dispatch_counts(), BTreeMap::from([("avg_pool", 1), (kernel, 1)]));
     }
 }
 

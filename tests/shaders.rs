@@ -31,6 +31,21 @@ fn generated_shaders_are_up_to_date() {
     }
 }
 
+/// Shaders stand alone, so the convolutions that aren't generated hold the GEMM's activations word for word.
+#[test]
+fn convolutions_have_the_same_activations() {
+    let activations = |file: &str| {
+        let path = format!("{}/shaders/{file}.wgsl", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let start = text.find("// The error function").unwrap_or_else(|| panic!("{file}: no error function"));
+        let end = text.find("fn store").unwrap_or_else(|| panic!("{file}: no epilogue"));
+        text[start..end].to_owned()
+    };
+    for file in ["grouped_conv", "depthwise_conv"] {
+        assert_eq!(activations(file), activations("gemm_direct_8"), "{file}");
+    }
+}
+
 /// The launches of all cases on every profile.
 fn launches() -> Vec<Launch> {
     let cases = cases::all();

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, Argmax, Attention, Chunk, Data, DistanceForm, Element, EmbedPatches, EmbedTokens, EndPool, EndToken,
-    Gemm, Gram, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP,
-    Normalization, NormalizeImage, Operand, Window, pad4,
+    Activation, Argmax, Attention, AvgPool, Chunk, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
+    EmbedTokens, EndPool, EndToken, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts,
+    MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, pad4,
 };
 
 /// A kernel at given sizes with operands.
@@ -88,7 +88,7 @@ fn padded_noise(seed: u32, len: usize, columns: usize) -> Vec<f32> {
 
 /// Every kernel's cases.
 pub fn all() -> Vec<Case> {
-    [gemm(), pooling(), rows(), sequences(), maps(), gram()].concat()
+    [gemm(), grouped(), pooling(), rows(), sequences(), maps(), gram()].concat()
 }
 
 /// A convolution of a `size`² image.
@@ -136,9 +136,56 @@ fn gemm() -> Vec<Case> {
     ]
 }
 
+/// Grouped convolutions of an image that is one wider than high, and depthwise ones.
+fn grouped() -> Vec<Case> {
+    let sized = |groups, inputs, outputs, size, [extent, stride, padding]: [usize; 3]| GroupedConv {
+        images: 2,
+        height: size,
+        width: size + 1,
+        inputs,
+        outputs,
+        groups,
+        window: Window { height: extent, width: extent, stride, padding },
+        activation: Activation::Identity,
+        residual: false,
+    };
+    let grouped = |label, kernel: GroupedConv| {
+        let columns = [kernel.inputs, kernel.outputs, kernel.outputs, kernel.outputs];
+        Case::new(label, kernel, &columns)
+    };
+    let depthwise = |label, [images, size, channels]: [usize; 3], [extent, stride, padding]: [usize; 3], activation| {
+        let kernel = DepthwiseConv {
+            images,
+            height: size,
+            width: size + 1,
+            channels,
+            window: Window { height: extent, width: extent, stride, padding },
+            activation,
+            residual: activation == Activation::Relu,
+        };
+        Case::new(label, kernel, &[channels; 4])
+    };
+    let ends = |kernel| GroupedConv { activation: Activation::Relu, residual: true, ..kernel };
+    vec![
+        grouped("groups of 4", sized(8, 32, 32, 7, [3, 1, 1])),
+        grouped("groups of 8, residual, ReLU", ends(sized(5, 40, 40, 8, [3, 2, 1]))),
+        grouped("groups of 6, the last block half empty", sized(3, 18, 18, 5, [3, 1, 1])),
+        grouped("groups of 1 to 3", ends(sized(5, 5, 15, 6, [3, 2, 1]))),
+        grouped("groups of 12 to 2", sized(3, 36, 6, 4, [1, 1, 0])),
+        grouped("two wide groups", sized(2, 64, 128, 3, [3, 1, 0])),
+        depthwise("7×7", [2, 9, 20], [7, 1, 3], Activation::Gelu),
+        depthwise("3×3 stride 2, residual, ReLU", [3, 8, 6], [3, 2, 1], Activation::Relu),
+        depthwise("stride past the window", [1, 11, 36], [2, 3, 0], Activation::Identity),
+        depthwise("window past the image", [1, 1, 1], [7, 1, 3], Activation::QuickGelu),
+    ]
+}
+
 fn pooling() -> Vec<Case> {
     let window = Window { height: 3, width: 3, stride: 2, padding: 1 };
     let pool = |images, height, width, channels| MaxPool { images, height, width, channels, window };
+    let avg = |label, [images, height, width, channels]: [usize; 4], [window, stride]: [usize; 2], ceil| {
+        Case::new(label, AvgPool { images, height, width, channels, window, stride, ceil }, &[channels])
+    };
     let mut negative = Case::new("all negative at the border", pool(1, 3, 3, 4), &[4]);
     negative.reads[0] = Values::F32((0..36).map(|i| -1.0 - i as f32).collect());
     vec![
@@ -146,6 +193,11 @@ fn pooling() -> Vec<Case> {
         Case::new("odd, padded channels", pool(3, 7, 5, 6), &[6]),
         Case::new("one pixel", pool(1, 1, 1, 4), &[4]),
         negative,
+        avg("2×2, odd, rounded up", [2, 7, 5, 6], [2, 2], true),
+        avg("2×2, odd, rounded down", [1, 7, 5, 16], [2, 2], false),
+        avg("one pixel", [3, 1, 1, 4], [2, 2], true),
+        avg("3×3 overlapping", [1, 6, 9, 12], [3, 2], true),
+        avg("4×4", [1, 8, 4, 5], [4, 4], false),
         Case::new("one row", MeanPool { images: 3, rows: 1, channels: 5 }, &[5]),
         Case::new("49 rows", MeanPool { images: 2, rows: 49, channels: 512 }, &[512]),
         Case::new("prime rows", MeanPool { images: 5, rows: 101, channels: 17 }, &[17]),

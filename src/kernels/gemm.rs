@@ -26,7 +26,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn code(self) -> u32 {
+    pub(super) fn code(self) -> u32 {
         match self {
             Self::Identity => 0,
             Self::Relu => 1,

@@ -12,10 +12,12 @@ mod argmax;
 mod attention;
 mod block;
 pub mod cases;
+mod depthwise_conv;
 mod embed;
 mod end_pool;
 mod gemm;
 mod gram;
+mod grouped_conv;
 mod l2_normalize;
 mod layer_norm;
 mod map_counts;
@@ -26,16 +28,19 @@ mod pool;
 pub use argmax::Argmax;
 pub use attention::Attention;
 pub use block::Block;
+pub use depthwise_conv::DepthwiseConv;
 pub use embed::{EmbedPatches, EmbedTokens};
 pub use end_pool::{EndPool, EndToken};
 pub use gemm::{Activation, Gemm, Window};
 pub use gram::Gram;
+pub use grouped_conv::GroupedConv;
+pub(crate) use grouped_conv::packed_groups;
 pub use l2_normalize::L2Normalize;
 pub use layer_norm::LayerNorm;
 pub use map_counts::{Chunk, MapCounts};
 pub use map_distances::{DistanceForm, MapConstants, MapDistances, NO_MAP};
 pub use normalize_image::{Normalization, NormalizeImage};
-pub use pool::{MaxPool, MeanPool};
+pub use pool::{AvgPool, MaxPool, MeanPool};
 
 /// The shader families that a plan is compiled for, chosen by the kind of adapter.
 ///
@@ -254,6 +259,17 @@ pub(crate) fn fold(groups: usize) -> [u32; 3] {
 /// The lanes that share a row in the kernels that reduce one: a software adapter's vector unit, or two subgroups.
 pub(crate) fn row_lanes(profile: Profile) -> Vec<(&'static str, u32)> {
     vec![("LANES", if profile.is_software() { 8 } else { 64 })]
+}
+
+/// The constants of the kernels whose lanes lie along positions and output channels, and how many lie along either.
+///
+/// On software adapters all lanes of a workgroup share the channels, so that none is idle where there are few.
+pub(crate) fn tile(profile: Profile) -> (Vec<(&'static str, u32)>, [usize; 2]) {
+    if profile.is_software() {
+        (vec![("LANES", 8), ("ACROSS", 1)], [8, 1])
+    } else {
+        (vec![("LANES", 64), ("ACROSS", 8)], [8, 8])
+    }
 }
 
 /// The bytes of a uniform made of 32-bit words, padded to 16.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Plan, Shape, Source, Var};
 use crate::kernels::{
-    Argmax, Attention, Chunk, Element, EmbedPatches, EmbedTokens, EndPool, EndToken, Gemm, Gram, L2Normalize,
-    LayerNorm as LayerNormKernel, MapConstants, MapCounts, MapDistances, MaxPool, MeanPool, Normalization,
-    NormalizeImage, Window,
+    Argmax, Attention, AvgPool, Chunk, DepthwiseConv, Element, EmbedPatches, EmbedTokens, EndPool, EndToken, Gemm,
+    Gram, GroupedConv, L2Normalize, LayerNorm as LayerNormKernel, MapConstants, MapCounts, MapDistances, MaxPool,
+    MeanPool, Normalization, NormalizeImage, Window,
 };
 use crate::layers::{Activation, Conv2d, LayerNorm, Linear, Parameter, PatchEmbedding, TokenEmbedding, padded_rows};
 
@@ -37,45 +37,46 @@ impl Plan {
         self.dispatch(kernel, vec![Source::Var(pixels)], shape, true)
     }
 
-    /// Convolution, bias and activation.
+    /// Convolution (grouped and depthwise ones as well), bias and activation.
     pub fn conv2d(&mut self, x: Var, layer: &Conv2d, activation: Activation) -> Var {
-        self.gemm(x, layer, None, activation)
+        self.convolution(x, layer, None, activation)
     }
 
     /// Convolution, bias, `+ residual` and activation.
     pub fn conv2d_add(&mut self, x: Var, layer: &Conv2d, residual: Var, activation: Activation) -> Var {
-        self.gemm(x, layer, Some(residual), activation)
+        self.convolution(x, layer, Some(residual), activation)
     }
 
     /// Matrix product with bias, row by row, and activation.
     pub fn linear(&mut self, x: Var, layer: &Linear, activation: Activation) -> Var {
-        self.gemm(x, &pointwise(layer), None, activation)
+        self.convolution(x, &pointwise(layer), None, activation)
     }
 
     /// Matrix product with bias, row by row, `+ residual` and activation.
     pub fn linear_add(&mut self, x: Var, layer: &Linear, residual: Var, activation: Activation) -> Var {
-        self.gemm(x, &pointwise(layer), Some(residual), activation)
+        self.convolution(x, &pointwise(layer), Some(residual), activation)
     }
 
-    fn gemm(&mut self, x: Var, layer: &Conv2d, residual: Option<Var>, activation: Activation) -> Var {
-        let input = self.shape(x);
-        assert_eq!(input.channels, layer.inputs, "{}: input channels", layer.weight.name());
-        let kernel = Gemm {
-            images: input.images,
-            height: input.height,
-            width: input.width,
-            inputs: layer.inputs,
-            outputs: layer.outputs,
-            window: layer.window,
-            activation,
-            residual: residual.is_some(),
-        };
-        let (height, width) = kernel.output_size();
-        let shape = Shape { images: input.images, height, width, channels: layer.outputs };
+    fn convolution(&mut self, x: Var, layer: &Conv2d, residual: Option<Var>, activation: Activation) -> Var {
+        let Shape { images, height, width, channels } = self.shape(x);
+        let &Conv2d { inputs, outputs, groups, window, .. } = layer;
+        assert_eq!(channels, inputs, "{}: input channels", layer.weight.name());
         let bias = Source::Parameter(layer.bias.clone());
-        let residual = residual.map_or_else(|| bias.clone(), Source::Var);
-        let reads = vec![Source::Var(x), Source::Parameter(layer.weight.clone()), bias, residual];
-        self.dispatch(kernel, reads, shape, true)
+        let added = residual.map_or_else(|| bias.clone(), Source::Var);
+        let reads = vec![Source::Var(x), Source::Parameter(layer.weight.clone()), bias, added];
+        let residual = residual.is_some();
+        let (down, across) = window.output_size(height, width);
+        let shape = Shape { images, height: down, width: across, channels: outputs };
+        if groups == 1 {
+            let kernel = Gemm { images, height, width, inputs, outputs, window, activation, residual };
+            self.dispatch(kernel, reads, shape, true)
+        } else if layer.is_depthwise() {
+            let kernel = DepthwiseConv { images, height, width, channels, window, activation, residual };
+            self.dispatch(kernel, reads, shape, true)
+        } else {
+            let kernel = GroupedConv { images, height, width, inputs, outputs, groups, window, activation, residual };
+            self.dispatch(kernel, reads, shape, true)
+        }
     }
 
     /// The largest value under each position of a square window (padding never wins).
@@ -83,6 +84,15 @@ impl Plan {
         let Shape { images, height, width, channels } = self.shape(x);
         let window = Window { height: window, width: window, stride, padding };
         let kernel = MaxPool { images, height, width, channels, window };
+        let (height, width) = kernel.output_size();
+        self.dispatch(kernel, vec![Source::Var(x)], Shape { images, height, width, channels }, true)
+    }
+
+    /// The mean under each position of a square window without padding. With `ceil` the windows cover the whole image, and
+    /// those that reach past it average what they cover.
+    pub fn avg_pool(&mut self, x: Var, window: usize, stride: usize, ceil: bool) -> Var {
+        let Shape { images, height, width, channels } = self.shape(x);
+        let kernel = AvgPool { images, height, width, channels, window, stride, ceil };
         let (height, width) = kernel.output_size();
         self.dispatch(kernel, vec![Source::Var(x)], Shape { images, height, width, channels }, true)
     }
@@ -275,6 +285,7 @@ fn pointwise(layer: &Linear) -> Conv2d {
         bias: layer.bias.clone(),
         inputs: layer.inputs,
         outputs: layer.outputs,
+        groups: 1,
         window: Window { height: 1, width: 1, stride: 1, padding: 0 },
     }
 }

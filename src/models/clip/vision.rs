@@ -5,7 +5,7 @@ use super::settings::TowerSettings;
 use super::transformer::{Transformer, layer_norm, projection};
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
-use crate::layers::{Conv2d, LayerNorm, Linear, PatchEmbedding};
+use crate::layers::{Conv2d, ConvOptions, LayerNorm, Linear, PatchEmbedding};
 use crate::models::Tap;
 use crate::plan::{Plan, Var};
 use crate::weights::Weights;
@@ -58,7 +58,7 @@ impl ClipVision {
         let class = weights.vector(vision.class, width)?;
         let position = weights.tensor_shaped(vision.position, &[tokens, width])?;
         Ok(Self {
-            patch: Conv2d::new(vision.patch, &filter, None, patch, 0),
+            patch: Conv2d::new(vision.patch, &filter, None, ConvOptions { stride: patch, ..ConvOptions::default() }),
             embedding: PatchEmbedding::new("vision embedding", &class, &position),
             pre_norm: layer_norm(weights, vision.pre_norm, width, settings.epsilon)?,
             transformer: Transformer::load(weights, vision.blocks, &names.block, width, settings, false)?,

@@ -2,7 +2,7 @@
 
 use super::{Block, Resnet, settings};
 use crate::error::Result;
-use crate::layers::{BatchNorm, Conv2d, Linear};
+use crate::layers::{BatchNorm, Conv2d, ConvOptions, Linear};
 use crate::models::layout::{SUPPORTED, refuse_unread};
 use crate::models::parameter_count;
 use crate::progress::Observer;
@@ -133,5 +133,5 @@ fn conv(weights: &Weights, name: &str, norm: &str, inputs: usize, stride: usize)
     if let Some(at) = norm.variance.iter().position(|&variance| variance < 0.0) {
         return Err(weights.error(format!("the running variance behind `{name}` is {} at {at}", norm.variance[at])));
     }
-    Ok(Conv2d::folded(&name, &weight, &norm, stride, height / 2))
+    Ok(Conv2d::folded(&name, &weight, &norm, ConvOptions { stride, padding: height / 2, groups: 1 }))
 }
