@@ -215,6 +215,14 @@ pub(crate) fn name_overlap(error: Error, images: &Path) -> Error {
     if error.kind() == ErrorKind::Overlap { error.at(images.display()) } else { error }
 }
 
+/// Names the file that was given beside others in an error that says they don't belong together.
+pub(crate) fn name_mismatch(error: Error, file: Option<&Path>) -> Error {
+    match file {
+        Some(file) if error.kind() == ErrorKind::Mismatch => error.at(file.display()),
+        _ => error,
+    }
+}
+
 /// Fails before the work is done if its result couldn't be written to the file `path`.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use heatlens::semantics::{EvaluateOptions, Evaluation, KindResult, MethodResult}
 use heatlens::{Error, Filter, Result, files};
 
 use super::Context;
-use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_overlap};
+use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch, name_overlap};
 use super::output::{Align, Outcome, estimate, percent, table};
 
 /// Measure what heatlens makes on images that nothing was made from
@@ -76,7 +76,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Evaluation> {
     let options = EvaluateOptions { run: args.image.run_options(&context.global), allow_overlap: args.allow_overlap };
     let evaluation = filter
         .evaluate(&images, &attacked, clip.as_ref(), &options, &context.progress)
-        .map_err(|e| name_overlap(e, &args.images))?;
+        .map_err(|e| name_mismatch(name_overlap(e, &args.images), args.clip.as_deref()))?;
     if let Some(path) = &args.evaluation {
         save(&evaluation, path)?;
     }

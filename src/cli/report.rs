@@ -6,7 +6,7 @@ use heatlens::semantics::Evaluation;
 use heatlens::{Bundle, Error, ErrorKind, Result, report};
 
 use super::Context;
-use super::args::check_output;
+use super::args::{check_output, name_mismatch};
 use super::output::Outcome;
 
 /// Write one self-contained HTML page that needs no network
@@ -40,7 +40,8 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Vec<String>> {
     check_output(&args.page)?;
     let bundle = Bundle::open(&args.bundle)?;
     let evaluation = args.evaluation.as_deref().map(read).transpose()?;
-    let data = report::of_bundle(&bundle, context.device()?, evaluation.as_ref(), &context.progress)?;
+    let data = report::of_bundle(&bundle, context.device()?, evaluation.as_ref(), &context.progress)
+        .map_err(|e| name_mismatch(e, args.evaluation.as_deref()))?;
     report::write_html(&args.page, &data)?;
     Ok(report::sentences(&data))
 }

@@ -10,7 +10,7 @@ use super::evaluation;
 use super::map::MapView;
 use super::summary::{percent, thousands};
 use super::view::loss_view;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::progress::{Observer, step};
 use crate::semantics::{
@@ -31,7 +31,8 @@ const NAMED_SKIPS: usize = 5;
 /// filter's evaluation where one is given.
 ///
 /// # Errors
-/// Those of the device and the observer; [`ErrorKind::Io`](crate::ErrorKind::Io) if a thumbnail is missing.
+/// Those of the device and the observer; [`ErrorKind::Mismatch`] for an evaluation of another classifier's filter or of
+/// other concepts; [`ErrorKind::Io`] if a thumbnail is missing.
 pub fn of_bundle(
     bundle: &Bundle,
     device: &Device,
@@ -40,6 +41,7 @@ pub fn of_bundle(
 ) -> Result<ReportData> {
     let manifest = bundle.manifest();
     let classes = manifest.classes.len();
+    evaluation.map_or(Ok(()), |evaluation| check_evaluation(evaluation, bundle))?;
     let findings = bundle.findings(device, observer)?;
     step(observer, "localisation", 0, 1)?;
     let localization = bundle.localize_with(device, &LocalizeOptions::default(), &findings)?;
@@ -66,6 +68,20 @@ pub fn of_bundle(
         localization: Some(faults(&localization, manifest.aligner.as_ref())),
         evaluation: evaluation.map(evaluation::page),
     })
+}
+
+/// Refuses figures of another filter than one of this bundle.
+fn check_evaluation(evaluation: &semantics::Evaluation, bundle: &Bundle) -> Result<()> {
+    let manifest = bundle.manifest();
+    let other = if evaluation.classifier.sha256 != manifest.classifier.sha256 {
+        "another classifier's filter than the bundle's: the weights' hashes differ"
+    } else if evaluation.concepts != manifest.concepts {
+        "a filter of other concepts than the bundle's"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Mismatch, format!("measures {other}"))
+        .hint("evaluate a filter that `heatlens calibrate` made from this bundle"))
 }
 
 /// Each class's maps in the order in which the page offers them.

@@ -90,7 +90,7 @@ fn method_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::{CoveragePoint, Detection, Selective, SelectiveResult};
+    use crate::semantics::{CoveragePoint, Detection, ModelIdentity, Selective, SelectiveResult};
 
     #[test]
     fn figures_keep_their_places_and_gaps_become_notices() {
@@ -116,6 +116,8 @@ mod tests {
         let blank = MethodResult { method: HEATMAP.to_owned(), detection: None, detected: None };
         let point = CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 };
         let found = semantics::Evaluation {
+            classifier: ModelIdentity { path: "classifier".into(), sha256: "00".into(), preprocess: "00".into() },
+            concepts: vec!["wings".to_owned(), "wheels".to_owned()],
             images: 98,
             accuracy: 90.0 / 98.0,
             kept_accuracy: None,

@@ -9,6 +9,7 @@ use super::baselines::{Baseline, clip_disagreement};
 use super::build::refuse_overlap;
 use super::filter::{Checked, Filter};
 use super::forward::{Pass, RunOptions, run_images};
+use super::manifest::ModelIdentity;
 use super::metrics::{Detection, Selective};
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate};
@@ -61,6 +62,10 @@ pub struct SelectiveResult {
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// The classifier that the filter guards.
+    pub classifier: ModelIdentity,
+    /// The concepts that the filter compares.
+    pub concepts: Vec<String>,
     /// Clean images.
     pub images: usize,
     /// The share of them that is classified correctly.
@@ -109,8 +114,8 @@ impl Filter {
     /// Measures the filter on labelled images and on attacked versions of them. `clip` adds the baseline that asks CLIP.
     ///
     /// # Errors
-    /// [`ErrorKind::Overlap`] for images that the filter, its bundle or its aligner has seen; those of reading and running
-    /// images.
+    /// [`ErrorKind::Overlap`] for images that the filter, its bundle or its aligner has seen; [`ErrorKind::Mismatch`] for
+    /// another CLIP than the filter's; those of reading and running images.
     pub fn evaluate(
         &self,
         images: &Dataset,
@@ -119,6 +124,7 @@ impl Filter {
         options: &EvaluateOptions,
         observer: &dyn Observer,
     ) -> Result<Evaluation> {
+        clip.map_or(Ok(()), |clip| self.check_clip(clip))?;
         let run = &options.run;
         let clean = self.run("test images", &images.samples, run, observer)?;
         let mut notices = clean.collected.notices.clone();
@@ -200,6 +206,8 @@ impl Filter {
             Some((method.method.clone(), false_rejects(&|row| method.values[row] > threshold)))
         });
         Ok(Evaluation {
+            classifier: self.header().classifier.clone(),
+            concepts: self.header().concepts.clone(),
             images: wrong.len(),
             accuracy: sound as f64 / wrong.len() as f64,
             kept_accuracy: Estimate::of_share(right as u64, kept.len() as u64),
@@ -214,6 +222,16 @@ impl Filter {
             overlap_allowed: options.allow_overlap || self.header().overlap_allowed,
             adapter: self.device().summary().to_string(),
         })
+    }
+
+    /// Refuses a CLIP other than the one that made the filter's directions.
+    fn check_clip(&self, clip: &Clip) -> Result<()> {
+        let made = &self.header().clip;
+        if clip.sha256() == made.sha256 {
+            return Ok(());
+        }
+        let message = "another CLIP than the one that made the filter's directions: the weights' hashes differ";
+        Err(Error::new(ErrorKind::Mismatch, message).hint(format!("that one was at {}", made.path.display())))
     }
 
     /// The filter's suspicions, then every baseline's. What the filter rejects without a score is most suspicious.
@@ -248,10 +266,6 @@ impl Filter {
             });
         }
         if let Some(clip) = clip {
-            if clip.sha256() != self.header().clip.sha256 {
-                let message = "CLIP is another one than the filter's directions were made with";
-                return Err(Error::new(ErrorKind::Mismatch, message));
-            }
             let directions = Linear::new("class directions", &self.file().class_directions, None);
             let pass = Pass {
                 stage: "CLIP's opinion",
