@@ -174,7 +174,7 @@ impl Aligner {
     /// Reads a safetensors file with `weight` `[E, D]` and `bias` `[E]`. One from elsewhere has no figures and no hashes.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] or [`ErrorKind::Format`] naming the file.
+    /// [`ErrorKind::Io`] or [`ErrorKind::Format`] naming the file, the latter for NaN and infinity as well.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { name: path.display().to_string(), ..Self::of_container(&Container::open(path)?, "")? })
     }
@@ -191,7 +191,7 @@ impl Aligner {
 
     pub(crate) fn of_container(container: &Container, prefix: &str) -> Result<Self> {
         let weight = container.matrix(&format!("{prefix}weight"), [usize::MAX; 2])?;
-        let bias = container.values(&format!("{prefix}bias"), &[weight.rows()])?;
+        let bias = container.finite(&format!("{prefix}bias"), &[weight.rows()])?;
         let text = |key: &str| container.text(&format!("{prefix}{key}"));
         let figures = text("figures").map(serde_json::from_str).transpose();
         let figures =

@@ -177,9 +177,21 @@ impl Container {
         Err(Error::new(ErrorKind::Format, message))
     }
 
-    /// An f32 matrix whose shape is known, `usize::MAX` standing for any extent.
+    /// As [`values`](Self::values) gives them, and none of them NaN or infinite.
+    pub(crate) fn finite(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let values: Vec<f32> = self.values(name, shape)?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(at) => {
+                let message = format!("{}: tensor `{name}` holds {} at index {at}", self.name, values[at]);
+                Err(Error::new(ErrorKind::Format, message))
+            }
+        }
+    }
+
+    /// An f32 matrix of finite values whose shape is known, `usize::MAX` standing for any extent.
     pub(crate) fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Tensor> {
-        let values = self.values(name, &shape)?;
+        let values = self.finite(name, &shape)?;
         let (found, _) = self.array::<f32>(name)?;
         Ok(Tensor::new(found, values))
     }
