@@ -14,7 +14,7 @@ const WHITE: Rgb = [255; 3];
 pub(crate) fn color_at(kind: MapKind, position: f64) -> Rgb {
     let position = position.clamp(0.0, 1.0);
     match kind {
-        MapKind::Strength => colorous::VIRIDIS.eval_continuous(position).as_array(),
+        MapKind::Strength | MapKind::Binarised => colorous::VIRIDIS.eval_continuous(position).as_array(),
         MapKind::Differential => {
             let distance = (2.0 * position - 1.0).abs();
             blend(WHITE, colorous::RED_BLUE.eval_continuous(position).as_array(), (distance / 0.3).min(1.0))
@@ -29,7 +29,7 @@ pub(crate) fn color_at_in_the_dark(kind: MapKind, position: f64) -> Rgb {
     const ABOVE: Rgb = [0x6c, 0xb4, 0xff];
     let distance = 2.0 * position.clamp(0.0, 1.0) - 1.0;
     match kind {
-        MapKind::Strength => color_at(kind, position),
+        MapKind::Strength | MapKind::Binarised => color_at(kind, position),
         MapKind::Differential if distance < 0.0 => blend(NOTHING, BELOW, -distance),
         MapKind::Differential => blend(NOTHING, ABOVE, distance),
     }
@@ -38,7 +38,7 @@ pub(crate) fn color_at_in_the_dark(kind: MapKind, position: f64) -> Rgb {
 /// The colour of `value` in a map of `kind` whose colours span `range` (to both sides of 0 for differentials).
 pub(crate) fn color_of(kind: MapKind, value: f64, range: f64) -> Rgb {
     match kind {
-        MapKind::Strength => color_at(kind, value / range),
+        MapKind::Strength | MapKind::Binarised => color_at(kind, value / range),
         MapKind::Differential => color_at(kind, 0.5 + 0.5 * value / range),
     }
 }

@@ -57,6 +57,7 @@ impl MapView {
             Cell::One => 1.0,
             Cell::Even => f64::NAN,
         });
+        self.kind = MapKind::Binarised;
         self.intervals = None;
         self.flags = Some(Flags {
             meaning: format!("exactly at the threshold {tau}"),

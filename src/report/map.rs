@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum MapKind {
     /// Shares in [0, 1]: how often the row's concept scored above the column's.
     Strength,
+    /// 1 where such a share is above a threshold, 0 where it is below.
+    Binarised,
     /// Differences of two such shares, in [-1, 1].
     Differential,
 }
@@ -21,6 +23,14 @@ impl MapKind {
         match self {
             Self::Differential if rounded != 0 => format!("{rounded:+}"),
             _ => rounded.to_string(),
+        }
+    }
+
+    /// A cell's value as it is printed: in whole percent, or 0 or 1 where it was binarised.
+    pub(super) fn number(self, value: f64) -> String {
+        match self {
+            Self::Binarised => value.to_string(),
+            Self::Strength | Self::Differential => self.percent(value),
         }
     }
 }
@@ -65,7 +75,7 @@ pub struct MapView {
     pub concepts: Vec<String>,
     /// C×C values, row-major; NaN on the diagonal and wherever there is none.
     pub values: Vec<f64>,
-    /// The sets behind the values: one of a strength map, two of a differential one (first less second); empty where the
+    /// The sets behind the values: one of a strength or binarised map, two of a differential one (first less second); empty where the
     /// values don't come from counts.
     pub sides: Vec<Side>,
     /// An interval of each value.
@@ -120,7 +130,7 @@ impl MapView {
     pub fn range(&self) -> f64 {
         let largest = self.values.iter().filter(|value| value.is_finite()).fold(0.0_f64, |max, v| max.max(v.abs()));
         match self.kind {
-            MapKind::Strength => 1.0,
+            MapKind::Strength | MapKind::Binarised => 1.0,
             MapKind::Differential => {
                 [0.1, 0.2, 0.4, 0.6, 0.8].into_iter().find(|&limit| largest <= limit).unwrap_or(1.0)
             }
@@ -170,6 +180,7 @@ pub(crate) mod tests {
         let concepts = names.iter().map(|&name| name.to_owned()).collect();
         let cell = |i: usize, j: usize| match kind {
             _ if i == j => f64::NAN,
+            MapKind::Binarised => f64::from(u8::from(i < j)),
             MapKind::Strength if i < j => ((i * 7 + j * 3) % 11) as f64 / 10.0,
             MapKind::Strength => 1.0 - ((j * 7 + i * 3) % 11) as f64 / 10.0,
             MapKind::Differential => (((i * i + 5 * j * j) % 13) as f64 - ((j * j + 5 * i * i) % 13) as f64) / 12.0,

@@ -129,6 +129,7 @@ fn notes(map: &MapView) -> Vec<String> {
     let share = "Share of images in which the row's concept scores above the column's";
     let meaning = match (map.kind, map.sides.as_slice()) {
         (MapKind::Strength, _) => format!("{share}."),
+        (MapKind::Binarised, _) => format!("{share}: 1 above the threshold, 0 below."),
         (MapKind::Differential, [first, second]) => format!("{share}: in {} less in {}.", first.name, second.name),
         (MapKind::Differential, _) => format!("{share}: difference of two sets."),
     };
@@ -162,20 +163,19 @@ fn cell(canvas: &mut Canvas, map: &MapView, layout: &Layout, (row, column): (usi
         canvas.fill(area, BLANK);
         return;
     }
-    let Some(value) = map.value(row, column) else {
-        canvas.fill(area, UNSUPPORTED);
-        canvas.hatch(area, HATCH);
-        return;
-    };
-    let color = color_of(map.kind, value, layout.range);
+    let value = map.value(row, column);
+    let color = value.map_or(UNSUPPORTED, |value| color_of(map.kind, value, layout.range));
     let ink = ink_on(color);
     canvas.fill(area, color);
-    if !map.supported {
-        canvas.hatch(area, ink);
-    } else if layout.cell >= 36 {
-        let number = map.kind.percent(value);
-        let x = area.x + (area.width.saturating_sub(Font::Text.width(&number))) / 2;
-        canvas.text((x, area.y + (area.height - Font::Text.height()) / 2), Font::Text, &number, ink);
+    match value {
+        None => canvas.hatch(area, HATCH),
+        Some(_) if !map.supported => canvas.hatch(area, ink),
+        Some(value) if layout.cell >= 36 => {
+            let number = map.kind.number(value);
+            let x = area.x + (area.width.saturating_sub(Font::Text.width(&number))) / 2;
+            canvas.text((x, area.y + (area.height - Font::Text.height()) / 2), Font::Text, &number, ink);
+        }
+        Some(_) => {}
     }
     if map.flags.as_ref().is_some_and(|flags| flags.cells[row * map.size() + column]) {
         let dot = (layout.cell / 7).max(2);
@@ -191,10 +191,11 @@ fn color_bar(canvas: &mut Canvas, map: &MapView, layout: &Layout) {
         let position = 1.0 - f64::from(down) / f64::from(height);
         canvas.fill(Area { x, y: top + down, width: BAR, height: 1 }, color_at(map.kind, position));
     }
-    let ticks: &[f64] = if height > 5 * Font::Text.height() { &[0.0, 0.25, 0.5, 0.75, 1.0] } else { &[0.0, 1.0] };
+    let room = height > 5 * Font::Text.height() && map.kind != MapKind::Binarised;
+    let ticks: &[f64] = if room { &[0.0, 0.25, 0.5, 0.75, 1.0] } else { &[0.0, 1.0] };
     for &position in ticks {
         let value = match map.kind {
-            MapKind::Strength => position * layout.range,
+            MapKind::Strength | MapKind::Binarised => position * layout.range,
             MapKind::Differential => (2.0 * position - 1.0) * layout.range,
         };
         let y = top + (f64::from(height - 1) * (1.0 - position)).round() as u32;
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn cells_have_their_values_color_and_the_diagonal_is_blank() {
-        for kind in [MapKind::Strength, MapKind::Differential] {
+        for kind in [MapKind::Strength, MapKind::Binarised, MapKind::Differential] {
             let map = example(kind, &["wings", "wheels", "ears", "a name longer than any axis has room for"]);
             for (row, column) in (0..4).flat_map(|row| (0..4).map(move |column| (row, column))) {
                 let expected = map.value(row, column).map_or(BLANK, |value| color_of(kind, value, map.range()));
@@ -267,6 +268,15 @@ mod tests {
         };
         assert!(!plain(2, 3));
         assert!(plain(3, 2) && plain(2, 4));
+    }
+
+    #[test]
+    fn a_cell_at_the_threshold_is_hatched_and_dotted() {
+        let mut map = example(MapKind::Binarised, &["wings", "wheels", "ears"]);
+        map.values[1] = f64::NAN;
+        map.flags = Some(Flags { meaning: "at the threshold".into(), cells: (0..9).map(|at| at == 1).collect() });
+        let found = pixels(&map, 0, 1);
+        assert!(found.contains(&UNSUPPORTED) && found.contains(&[0; 3]));
     }
 
     #[test]

@@ -66,6 +66,9 @@ fn heading(map: &MapView) -> String {
     text.push('\n');
     text.push_str(match map.kind {
         MapKind::Strength => "% of images in which the row's concept scores above the column's; mean: of its row",
+        MapKind::Binarised => {
+            "1: the row's concept scores above the column's in a share of images above the threshold; mean: % of its row"
+        }
         MapKind::Differential => "difference in % points; mean: of its row, the change in the concept's win rate",
     });
     if let Some(flags) = &map.flags {
@@ -77,7 +80,7 @@ fn heading(map: &MapView) -> String {
 
 /// Columns that a cell takes: its number and a mark, which also parts it from the next.
 fn cell_width(map: &MapView) -> usize {
-    let longest = map.values.iter().filter(|value| value.is_finite()).map(|&value| map.kind.percent(value).len()).max();
+    let longest = map.values.iter().filter(|value| value.is_finite()).map(|&value| map.kind.number(value).len()).max();
     longest.unwrap_or(0).max(CODE) + 1
 }
 
@@ -105,9 +108,9 @@ impl Grid<'_> {
         let digits = self.width - 1;
         match map.value(row, column) {
             _ if row == column => " ".repeat(self.width),
-            None => format!("{:>digits$} ", "·"),
+            None => format!("{:>digits$}{mark}", "·"),
             Some(value) => {
-                let number = format!("{:>digits$}{mark}", map.kind.percent(value));
+                let number = format!("{:>digits$}{mark}", map.kind.number(value));
                 match self.color {
                     true => painted(&number, color_of(map.kind, value, self.range)),
                     false => number,
@@ -225,6 +228,17 @@ mod tests {
         assert_eq!(lines[4], ["win", "wings", "63", "100", "25"]);
         assert_eq!(lines[5], ["lta", "long", "tail", "0", "0", "·"]);
         assert_eq!(lines[6], ["wet", "wet", "62", "75", "50*"]);
+    }
+
+    #[test]
+    fn binarised_cells_are_zero_one_or_marked() {
+        let mut map = example(MapKind::Binarised, &["wings", "wheels", "ears"]);
+        map.values[2] = f64::NAN;
+        map.flags = Some(Flags { meaning: "at the threshold".into(), cells: (0..9).map(|at| at == 2).collect() });
+        let text = render(&map, Style { width: 80, color: false });
+        let lines: Vec<Vec<&str>> = text.lines().skip(4).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["win", "wings", "100", "1", "·*"]);
+        assert_eq!(lines[1], ["whe", "wheels", "50", "0", "1"]);
     }
 
     #[test]

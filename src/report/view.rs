@@ -109,7 +109,7 @@ fn resolve(bundle: &Bundle, request: &MapRequest) -> Result<Resolved> {
             confusion_set(bundle, kind, bundle.class_index(label)?, bundle.class_index(prediction)?)
         }
         (Some(class), None, None) => Ok(class_set(bundle, kind, bundle.class_index(class)?)),
-        (None, None, None) => Err(usage(format!("a {kind} map is of one class, and none is given"))
+        (None, None, None) => Err(usage(format!("--set {kind} is a map of one class, and none is given"))
             .hint(format!("give --class with one of: {}", classes.join(", ")))),
         _ => Err(usage("a map is of a class, of a confusion or of an image, and more than one is given")
             .hint("give only one of --class, --confusion and --image")),

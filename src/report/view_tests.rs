@@ -131,6 +131,7 @@ fn a_binarised_map_marks_what_is_exactly_at_the_threshold() {
     let tau: Fraction = "1/3".parse().unwrap();
     let map = shown(&MapRequest { binarised: Some(tau), ..of_class(MapKind::Correct, "ship") });
     assert_eq!(map.title, "ship · correct · binarised at 1/3");
+    assert_eq!(map.kind, crate::report::MapKind::Binarised);
     let (counts, flags) = (counted(1, 1), map.flags.unwrap());
     assert!(map.intervals.is_none() && counts.cells().contains(&2), "2 of 6 are exactly a third");
     for at in cells() {
