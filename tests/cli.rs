@@ -1,6 +1,7 @@
 //! The program as a user meets it: exit codes, what it prints, and every kind of bad input.
 
 mod cli {
+    pub(crate) mod damaged;
     mod dialects;
     pub(crate) mod fixture;
     pub(crate) mod given;
@@ -14,112 +15,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cli::fixture::{CLASSES, Tensors, fixture, heatlens, walk, write_classifier, write_picture, write_tensors};
-use cli::given::{Given, edit, first_picture, replace, truncate};
+use cli::given::{Given, Row, edit, empty_folder, nudge, replace};
 
-/// Bad input: what it is, the command, how its input is spoiled, and what the error must name.
-struct Row(&'static str, &'static str, fn(&mut Given), &'static [&'static str]);
-
+/// Bad input that lies in how things fit together.
 const ROWS: &[Row] = &[
-    Row(
-        "no weights in the folder",
-        "align",
-        |g| {
-            g.classifier = g.spoiled(&g.classifier, |dir| fs::remove_file(dir.join("model.safetensors")).unwrap());
-        },
-        &["classifier"],
-    ),
-    Row("no such model", "classify", |g| g.classifier = g.scratch.join("nowhere"), &["nowhere"]),
-    Row(
-        "a name that isn't in the cache",
-        "classify",
-        |g| g.classifier = "made-up/nowhere".into(),
-        &["made-up/nowhere", "hub", "huggingface-cli download made-up/nowhere"],
-    ),
-    Row(
-        "truncated classifier",
-        "build",
-        |g| {
-            g.classifier = g.spoiled(&g.classifier, |dir| truncate(&dir.join("model.safetensors")));
-        },
-        &["classifier/model.safetensors"],
-    ),
-    Row(
-        "truncated CLIP",
-        "align",
-        |g| {
-            g.clip = g.spoiled(&g.clip, |dir| truncate(&dir.join("model.safetensors")));
-        },
-        &["clip/model.safetensors"],
-    ),
-    Row("truncated aligner", "build", |g| g.aligner = g.spoiled(&g.aligner, truncate), &["aligner.safetensors"]),
-    Row("truncated filter", "filter", |g| g.filter = g.spoiled(&g.filter, truncate), &["model.heatlens"]),
-    Row(
-        "truncated bundle",
-        "localize",
-        |g| {
-            g.bundle = g.spoiled(&g.bundle, |dir| truncate(&dir.join("samples.safetensors")));
-        },
-        &["bundle/samples.safetensors"],
-    ),
-    Row(
-        "a tensor of another shape",
-        "classify",
-        |g| {
-            g.classifier =
-                g.spoiled(&g.classifier, |dir| replace(&dir.join("model.safetensors"), "[16,8,3,3]", "[8,16,3,3]"));
-        },
-        &["model.safetensors", "layer2.0.conv1.weight"],
-    ),
-    Row(
-        "unknown key layout",
-        "embed",
-        |g| {
-            let tensors = Tensors::from([("encoder.weight".to_owned(), (vec![2, 2], vec![1.0; 4]))]);
-            g.classifier = g.scratch.join("unknown.safetensors");
-            write_tensors(&g.classifier, &tensors);
-        },
-        &["unknown.safetensors", "encoder.weight"],
-    ),
-    Row(
-        "CLIP without config.json",
-        "align",
-        |g| {
-            g.clip = g.spoiled(&g.clip, |dir| fs::remove_file(dir.join("config.json")).unwrap());
-        },
-        &["clip", "config.json"],
-    ),
-    Row(
-        "CLIP without a tokenizer",
-        "build",
-        |g| {
-            g.clip = g.spoiled(&g.clip, |dir| fs::remove_file(dir.join("vocab.json")).unwrap());
-        },
-        &["clip", "vocab.json"],
-    ),
-    Row(
-        "an image that doesn't decode",
-        "align",
-        |g| {
-            g.images = g.spoiled(&g.images, |dir| truncate(&first_picture(dir)));
-        },
-        &["align/cat/"],
-    ),
-    Row(
-        "an image that doesn't decode",
-        "build",
-        |g| {
-            g.images = g.spoiled(&g.images, |dir| fs::write(dir.join("dog/notes.png"), "not a picture").unwrap());
-        },
-        &["build/dog/notes.png"],
-    ),
     Row(
         "an empty class folder",
         "build",
-        |g| {
-            g.images =
-                g.spoiled(&g.images, |dir| walk(&dir.join("ship")).iter().for_each(|f| fs::remove_file(f).unwrap()));
-        },
+        |g| g.images = g.spoiled(&g.images, |dir| empty_folder(&dir.join("ship"))),
         &["build/ship"],
+    ),
+    Row(
+        "an empty class folder",
+        "calibrate",
+        |g| g.images = g.spoiled(&g.images, |dir| empty_folder(&dir.join("dog"))),
+        &["calibrate/dog"],
+    ),
+    Row(
+        "an empty class folder",
+        "evaluate filter",
+        |g| g.images = g.spoiled(&g.images, |dir| empty_folder(&dir.join("cat"))),
+        &["test/cat"],
     ),
     Row(
         "a folder that is no class",
@@ -165,15 +81,6 @@ const ROWS: &[Row] = &[
         },
         &["classes.txt", "2 classes", "3 logits"],
     ),
-    Row("no such model", "inspect", |g| g.classifier = g.scratch.join("nowhere"), &["nowhere"]),
-    Row(
-        "a truncated model",
-        "inspect",
-        |g| {
-            g.classifier = g.spoiled(&g.classifier, |dir| truncate(&dir.join("model.safetensors")));
-        },
-        &["classifier/model.safetensors", "safetensors"],
-    ),
     Row(
         "a reference without embeddings",
         "embed",
@@ -205,6 +112,24 @@ const ROWS: &[Row] = &[
         &["/build: ", "bundle", "--allow-overlap"],
     ),
     Row(
+        "calibrate on the aligner's images",
+        "calibrate",
+        |g| g.images = g.fixture.path("align"),
+        &["/align: ", "aligner", "--allow-overlap"],
+    ),
+    Row(
+        "evaluate on the bundle's images",
+        "evaluate filter",
+        |g| g.images = g.fixture.path("build"),
+        &["/build: ", "bundle", "--allow-overlap"],
+    ),
+    Row(
+        "evaluate on the aligner's images",
+        "evaluate filter",
+        |g| g.images = g.fixture.path("align"),
+        &["/align: ", "aligner", "--allow-overlap"],
+    ),
+    Row(
         "evaluate on the calibration images",
         "evaluate filter",
         |g| g.images = g.fixture.path("calibrate"),
@@ -217,6 +142,22 @@ const ROWS: &[Row] = &[
             g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 1", "\"schema\": 999"));
         },
         &["bundle/manifest.json", "999"],
+    ),
+    Row(
+        "a bundle of another version",
+        "calibrate",
+        |g| {
+            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 1", "\"schema\": 0"));
+        },
+        &["bundle/manifest.json", "schema"],
+    ),
+    Row(
+        "a filter of another version",
+        "evaluate filter",
+        |g| {
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":1", "\\\"schema\\\":9"));
+        },
+        &["model.heatlens", "9"],
     ),
     Row(
         "a filter of another version",
@@ -255,6 +196,47 @@ const ROWS: &[Row] = &[
         },
         &["aligner.safetensors", "another classifier"],
     ),
+    Row(
+        "an aligner of another CLIP",
+        "build",
+        |g| g.clip = g.spoiled(&g.clip, |dir| nudge(&dir.join("model.safetensors"))),
+        &["aligner.safetensors", "another CLIP"],
+    ),
+    Row(
+        "a filter of another CLIP",
+        "evaluate filter",
+        |g| {
+            let clip = g.spoiled(&g.clip, |dir| nudge(&dir.join("model.safetensors")));
+            g.extra = vec!["--clip".into(), clip.display().to_string()];
+        },
+        &["clip: another CLIP"],
+    ),
+    Row(
+        "an evaluation of another classifier",
+        "report",
+        |g| {
+            let made = g.fixture.path("eval.json");
+            let other = g.spoiled(&made, |file| edit(file, "\"sha256\": \"", "\"sha256\": \"0"));
+            g.extra = vec!["--evaluation".into(), other.display().to_string()];
+        },
+        &["eval.json", "another classifier"],
+    ),
+    Row(
+        "an evaluation of other concepts",
+        "report",
+        |g| {
+            let other = g.spoiled(&g.fixture.path("eval.json"), |file| edit(file, "\"ears\"", "\"tail\""));
+            g.extra = vec!["--evaluation".into(), other.display().to_string()];
+        },
+        &["eval.json", "other concepts"],
+    ),
+    Row(
+        "a file that is no evaluation",
+        "report",
+        |g| g.extra = vec!["--evaluation".into(), g.aligner.display().to_string()],
+        &["aligner.safetensors"],
+    ),
+    Row("too few images for the rate", "calibrate", |g| g.false_reject_rate = "0.001", &["0.001", "999"]),
     Row(
         "an aligner of another size",
         "build",
@@ -319,6 +301,12 @@ const ROWS: &[Row] = &[
         |g| g.extra = vec!["--batch".into(), "0".into()],
         &["--batch", "auto"],
     ),
+    Row(
+        "no attacked images",
+        "evaluate filter",
+        |g| g.extra = vec!["--attacked".into(), format!("a={}", g.scratch.join("nowhere").display())],
+        &["nowhere"],
+    ),
     Row("no such adapter", "classify", |g| g.extra = vec!["--adapter".into(), "abacus".into()], &["abacus"]),
     Row("an adapter that isn't there", "classify", |g| g.extra = vec!["--adapter".into(), "99".into()], &["99"]),
 ];
@@ -367,7 +355,7 @@ fn complaints(Row(what, command, spoil, names): &Row) -> Vec<String> {
 
 #[test]
 fn bad_input_is_refused_by_name_and_leaves_the_output_as_it_was() {
-    let complaints: Vec<String> = ROWS.iter().flat_map(complaints).collect();
+    let complaints: Vec<String> = ROWS.iter().chain(cli::damaged::ROWS).flat_map(complaints).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensors;
+
 use super::fixture::{CLASSES, Fixture, fixture, walk};
 
 /// What a command is given; each row of the table spoils some of it.
@@ -20,6 +22,7 @@ pub(crate) struct Given {
     pub(crate) filter: PathBuf,
     pub(crate) output: PathBuf,
     pub(crate) class: &'static str,
+    pub(crate) false_reject_rate: &'static str,
     pub(crate) extra: Vec<String>,
 }
 
@@ -43,6 +46,7 @@ impl Given {
             filter: fixture.path("model.heatlens"),
             output: out.join("output"),
             class: CLASSES[0],
+            false_reject_rate: "0.5",
             extra: Vec::new(),
         }
     }
@@ -65,7 +69,7 @@ impl Given {
             ]
             .concat(),
             "calibrate" => {
-                let rate = ["--false-reject-rate", "0.5"].map(str::to_owned).to_vec();
+                let rate = ["--false-reject-rate", self.false_reject_rate].map(str::to_owned).to_vec();
                 [vec![text(&self.bundle)], classifier(), images(), rate].concat()
             }
             "evaluate filter" => [option("--filter", &self.filter), classifier(), images()].concat(),
@@ -108,6 +112,41 @@ impl Given {
         fs::write(&path, text).unwrap();
         path
     }
+}
+
+/// Bad input: what it is, the command, how its input is spoiled, and what the error must name.
+pub(crate) struct Row(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) fn(&mut Given),
+    pub(crate) &'static [&'static str],
+);
+
+/// Leaves a file without content.
+pub(crate) fn empty(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
+/// Removes a folder's files.
+pub(crate) fn empty_folder(folder: &Path) {
+    walk(folder).iter().for_each(|file| fs::remove_file(file).unwrap());
+}
+
+/// Changes the last f32 of a file by as little as can be.
+pub(crate) fn nudge(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() - 4;
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes the first value of an f32 tensor in a safetensors file NaN.
+pub(crate) fn poison(path: &Path, tensor: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let at = 8 + header + metadata.info(tensor).unwrap().data_offsets.0;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(path, bytes).unwrap();
 }
 
 /// Cuts a file in half.
