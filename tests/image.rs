@@ -93,7 +93,7 @@ fn preprocess_of(source: &str, config: &Value, size: Option<[usize; 2]>) -> Prep
         "torchvision" if config == "V1" => Preprocess::torchvision(Torchvision::V1),
         "torchvision" => Preprocess::torchvision(Torchvision::V2),
         "timm" => Preprocess::from_timm(config, path).unwrap(),
-        "hf" => Preprocess::from_hf(config, path).unwrap(),
+        "hf" => Preprocess::from_hf(config, None, path).unwrap(),
         "open_clip" => Preprocess::from_open_clip(config, size.expect("a size"), path).unwrap(),
         other => panic!("unknown source {other}"),
     }
@@ -120,7 +120,7 @@ fn preprocessing_equals_the_reference_transforms_in_every_bit() {
 fn configurations_that_cannot_be_followed_name_file_and_key() {
     let path = Path::new("dir/some.json");
     let timm = |config: Value| Preprocess::from_timm(&json!({ "pretrained_cfg": config }), path);
-    let hf = |config: Value| Preprocess::from_hf(&config, path);
+    let hf = |config: Value| Preprocess::from_hf(&config, None, path);
     let open_clip = |config: Value| Preprocess::from_open_clip(&config, [224, 224], path);
     let cases = [
         ("interpolation", timm(json!({"interpolation": "random"}))),

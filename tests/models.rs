@@ -21,7 +21,7 @@ const COSINE: f64 = 0.99999;
 /// Per network the largest `max|Δ| / max|golden|` of any block or output. The contract is 1e-3 for logits; these are a few
 /// times what adapters give, so that what is only slightly wrong shows as well. ResNet-50 has the most layers that amplify
 /// rounding: PyTorch's own f32 results are off by 3e-5.
-const TOLERANCES: [(&str, f64); 12] = [
+const TOLERANCES: [(&str, f64); 15] = [
     ("small-basic", 1e-5),
     ("small-basic-f16", 1e-5),
     ("small-basic-bf16", 1e-5),
@@ -30,6 +30,9 @@ const TOLERANCES: [(&str, f64); 12] = [
     ("small-clip-hf-f16", 1e-5),
     ("small-clip-hf-bf16", 1e-5),
     ("small-clip-openclip", 1e-5),
+    ("small-vit-timm", 1e-5),
+    ("small-vit-hf", 1e-5),
+    ("vit-tiny", 1e-5),
     ("resnet18", 2e-5),
     ("resnet50", 2e-4),
     ("clip-vit-b-32-hf", 2e-5),
@@ -158,26 +161,35 @@ fn own_profile() -> Vec<Device> {
     vec![Device::best().unwrap()]
 }
 
-fn check_classifier(name: &str, devices: &[Device], batches: &[usize]) {
-    let golden = Golden::open(name);
+/// The values of all taps of a classifier, for each device.
+fn run_classifier(golden: &Golden, devices: &[Device], batches: &[usize]) -> Vec<Vec<(String, Tensor)>> {
     let folder = tempfile::tempdir().unwrap();
     let classifier = Classifier::open(golden.write_model(folder.path()), &Silent).unwrap();
+    drop(folder);
     let size = golden.size();
     let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
         let bytes = plan.input_pixels("pixels", size[0], size[1]);
         let pixels = plan.normalize_image(bytes, size, golden.normalization());
         classifier.network().record_with(plan, pixels, tap);
     };
-    for device in devices {
+    let run = |device: &Device| {
         let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
         let tower = Tower { device, record: &record, items, count };
         let found = tower.taps();
+        tower.assert_same_bits(found.last().unwrap(), batches);
+        found
+    };
+    devices.iter().map(run).collect()
+}
+
+fn check_classifier(name: &str, devices: &[Device], batches: &[usize]) {
+    let golden = Golden::open(name);
+    for (device, found) in devices.iter().zip(run_classifier(&golden, devices, batches)) {
         assert_close(&golden, device, &found);
         let predictions = |logits: &Tensor| {
-            distinct_predictions(count, logits.columns(), |row, class| f64::from(logits.row(row)[class]))
+            distinct_predictions(logits.rows(), logits.columns(), |row, class| f64::from(logits.row(row)[class]))
         };
         assert_eq!(predictions(value(&found, "logits")), predictions(golden.array("logits")));
-        tower.assert_same_bits(found.last().unwrap(), batches);
     }
 }
 
@@ -267,27 +279,47 @@ fn small_clip_of_open_clip() {
     check_clip("small-clip-openclip", &all_profiles(), &BATCHES);
 }
 
+#[test]
+fn small_vit_of_timm() {
+    check_classifier("small-vit-timm", &all_profiles(), &BATCHES);
+}
+
+#[test]
+fn small_vit_of_hugging_face() {
+    check_classifier("small-vit-hf", &all_profiles(), &BATCHES);
+}
+
 /// What the goldens are there to find: each setting that a loader could get wrong shows far above the tolerance.
 #[test]
 fn wrong_settings_show() {
     let devices = own_profile();
     let settings = [
-        ("/vision_config/hidden_act", json!("quick_gelu"), "visual.embedding"),
-        ("/vision_config/num_attention_heads", json!(2), "visual.embedding"),
-        ("/vision_config/layer_norm_eps", json!(1e-3), "visual.embedding"),
-        ("/text_config/hidden_act", json!("quick_gelu"), "text.embedding"),
-        ("/text_config/num_attention_heads", json!(4), "text.embedding"),
-        ("/text_config/layer_norm_eps", json!(1e-3), "text.embedding"),
-        ("/text_config/eos_token_id", json!(126), "text.embedding"),
+        ("small-clip-hf", "/vision_config/hidden_act", json!("quick_gelu"), "visual.embedding"),
+        ("small-clip-hf", "/vision_config/num_attention_heads", json!(2), "visual.embedding"),
+        ("small-clip-hf", "/vision_config/layer_norm_eps", json!(1e-3), "visual.embedding"),
+        ("small-clip-hf", "/text_config/hidden_act", json!("quick_gelu"), "text.embedding"),
+        ("small-clip-hf", "/text_config/num_attention_heads", json!(4), "text.embedding"),
+        ("small-clip-hf", "/text_config/layer_norm_eps", json!(1e-3), "text.embedding"),
+        ("small-clip-hf", "/text_config/eos_token_id", json!(126), "text.embedding"),
+        ("small-vit-hf", "/hidden_act", json!("quick_gelu"), "logits"),
+        ("small-vit-hf", "/num_attention_heads", json!(2), "logits"),
+        ("small-vit-hf", "/layer_norm_eps", json!(1e-3), "logits"),
+        ("small-vit-timm", "/model_args/num_heads", json!(2), "logits"),
     ];
-    for (setting, wrong, output) in settings {
-        let mut golden = Golden::open("small-clip-hf");
+    for (name, setting, wrong, output) in settings {
+        let mut golden = Golden::open(name);
         *golden.header.configs["config.json"].pointer_mut(setting).unwrap() = wrong;
-        let found = run_clip(&golden, &devices, &[]).remove(0);
+        let run = if golden.tokens.is_empty() { run_classifier } else { run_clip };
+        let found = run(&golden, &devices, &[]).remove(0);
         let deviation = deviations(&golden, &found).into_iter().find(|deviation| deviation.name == output).unwrap();
-        println!("wrong {setting}: {:.1e}", deviation.error);
-        assert!(deviation.error > 10.0 * tolerance(&golden), "wrong {setting}: {:.1e}", deviation.error);
+        println!("{name}, wrong {setting}: {:.1e}", deviation.error);
+        assert!(deviation.error > 10.0 * tolerance(&golden), "{name}, wrong {setting}: {:.1e}", deviation.error);
     }
+}
+
+#[test]
+fn vit_tiny() {
+    check_classifier("vit-tiny", &own_profile(), &BATCHES[..1]);
 }
 
 #[test]

@@ -95,13 +95,14 @@ impl Preprocess {
     }
 
     /// From transformers' `preprocessor_config.json` at `path`, parsed to `config`: the CLIP, ConvNext (which ResNets
-    /// use) and ViT image processors.
+    /// use) and ViT image processors. Old files don't name theirs: then it is the one that belongs to `model_type`, which the
+    /// model's `config.json` names.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] naming the file and the key that can't be followed.
-    pub fn from_hf(config: &Value, path: &Path) -> Result<Self> {
+    pub fn from_hf(config: &Value, model_type: Option<&str>, path: &Path) -> Result<Self> {
         let file = File { path, value: config };
-        let processor = file.processor()?;
+        let processor = file.processor(model_type)?;
         let (mean, std) = match processor {
             Processor::Clip => (OPENAI_MEAN, OPENAI_STD),
             Processor::ConvNext | Processor::Vit => (HALF, HALF),
@@ -300,7 +301,7 @@ impl<'a> File<'a> {
         filter.ok_or_else(|| self.error(key, "Pillow's code of a filter, 0 to 5"))
     }
 
-    fn processor(&self) -> Result<Processor> {
+    fn processor(&self, model_type: Option<&str>) -> Result<Processor> {
         let key =
             if self.get("image_processor_type").is_some() { "image_processor_type" } else { "feature_extractor_type" };
         let name = self.text(key, "")?;
@@ -308,6 +309,8 @@ impl<'a> File<'a> {
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix));
         match family {
+            None if name.is_empty() && model_type == Some("vit") => Ok(Processor::Vit),
+            None if name.is_empty() && matches!(model_type, Some("convnext" | "resnet")) => Ok(Processor::ConvNext),
             Some("CLIP") => Ok(Processor::Clip),
             Some("ConvNext") => Ok(Processor::ConvNext),
             Some("ViT") => Ok(Processor::Vit),

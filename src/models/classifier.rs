@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::layout::{ClassifierLayout, Layout};
 use super::resnet::Resnet;
-use super::{ClassifierOutput, Network, normalize, pixel_input};
-use crate::error::Result;
+use super::vit::Vit;
+use super::{ClassifierOutput, InputSize, Network, normalize, pixel_input};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Preprocess, Torchvision};
 use crate::plan::{Plan, Var};
 use crate::progress::Observer;
@@ -16,6 +17,9 @@ use crate::weights::{Config, ModelFiles};
 
 /// Where `config.json` may name the classes: timm's keys, at the top or in `pretrained_cfg`, then transformers'.
 pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_names", "id2label"];
+
+/// transformers' file that says how pictures are prepared.
+const PROCESSOR: &str = "preprocessor_config.json";
 
 /// A classifier with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -37,18 +41,21 @@ impl Classifier {
 
     /// Loads a classifier from its files.
     ///
-    /// Preprocessing is that of timm's `config.json`, or of transformers' `preprocessor_config.json`, or else torchvision's
-    /// first ImageNet preset, with a notice. Class names are `label_names` or `id2label` of `config.json`.
+    /// Preprocessing is that of timm's `config.json`, or of transformers' `preprocessor_config.json`, or else, for a ResNet,
+    /// torchvision's first ImageNet preset, with a notice. Class names are `label_names` or `id2label` of `config.json`.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is another network or a variant that isn't supported, or if a
     /// tensor is missing or of another shape; [`ErrorKind::Config`](crate::ErrorKind::Config) if a configuration file can't be
     /// followed or doesn't fit the weights; or a tensor's own error.
     pub fn load(files: &ModelFiles, observer: &dyn Observer) -> Result<Self> {
-        let name = files.weights().name();
-        let network: Arc<dyn Network> = match Layout::of(files.weights())? {
-            Layout::Classifier(ClassifierLayout::Resnet) => Arc::new(Resnet::load(files, observer)?),
+        let layout = match Layout::of(files.weights())? {
+            Layout::Classifier(layout) => layout,
             Layout::Clip(_) => return Err(files.weights().error("a CLIP; an image classifier was expected")),
+        };
+        let network: Arc<dyn Network> = match layout {
+            ClassifierLayout::Resnet => Arc::new(Resnet::load(files, observer)?),
+            ClassifierLayout::Vit(dialect) => Arc::new(Vit::load(files, dialect)?),
         };
         let class_names = match files.config("config.json") {
             Some(config) => {
@@ -57,16 +64,7 @@ impl Classifier {
             }
             None => None,
         };
-        let preprocess = match preprocess(files)? {
-            Some(preprocess) => preprocess,
-            None => {
-                observer.notice(&format!(
-                    "{name}: no configuration beside it says how pictures are prepared; torchvision's IMAGENET1K_V1 preset is \
-                     used"
-                ));
-                Preprocess::torchvision(Torchvision::V1)
-            }
-        };
+        let preprocess = preprocess(files, layout, network.input_size(), observer)?;
         Ok(Self { network, preprocess, class_names, sha256: files.weights().sha256().to_owned() })
     }
 
@@ -110,14 +108,40 @@ fn check_classes(config: &Config, classes: usize) -> Result<()> {
     }
 }
 
-fn preprocess(files: &ModelFiles) -> Result<Option<Preprocess>> {
-    let timm =
-        |config: &&Config| ["architecture", "pretrained_cfg", "input_size"].iter().any(|key| config.get(key).is_some());
-    if let Some(config) = files.config("config.json").filter(timm) {
-        return Preprocess::from_timm(config.value(), Path::new(config.name())).map(Some);
+/// Whether a `config.json` is timm's, which says how pictures are prepared; that of transformers doesn't.
+pub(super) fn is_timm(config: &Config) -> bool {
+    ["architecture", "pretrained_cfg", "input_size"].iter().any(|key| config.get(key).is_some())
+}
+
+/// The preprocessing that the configuration asks for, which must make what the network takes.
+fn preprocess(
+    files: &ModelFiles,
+    layout: ClassifierLayout,
+    size: InputSize,
+    observer: &dyn Observer,
+) -> Result<Preprocess> {
+    let config = files.config("config.json");
+    let (preprocess, config) = match config.filter(|config| is_timm(config)) {
+        Some(config) => (Preprocess::from_timm(config.value(), Path::new(config.name()))?, config),
+        None if layout == ClassifierLayout::Resnet && files.config(PROCESSOR).is_none() => {
+            let name = files.weights().name();
+            observer.notice(&format!(
+                "{name}: no configuration beside it says how pictures are prepared; torchvision's IMAGENET1K_V1 preset is used"
+            ));
+            return Ok(Preprocess::torchvision(Torchvision::V1));
+        }
+        None => {
+            let model_type = config.map(|config| config.text("model_type")).transpose()?.flatten();
+            let config = files.require_config(PROCESSOR, "how pictures are prepared")?;
+            (Preprocess::from_hf(config.value(), model_type, Path::new(config.name()))?, config)
+        }
+    };
+    let &Preprocess { height, width, .. } = &preprocess;
+    if size.takes([height, width]) {
+        return Ok(preprocess);
     }
-    let config = files.config("preprocessor_config.json");
-    config.map(|config| Preprocess::from_hf(config.value(), Path::new(config.name()))).transpose()
+    let message = format!("{}: makes {width}×{height} pixels, but the network takes {size}", config.name());
+    Err(Error::new(ErrorKind::Config, message))
 }
 
 /// The names under the first of [`NAME_KEYS`] that is there.

@@ -3,6 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Weights;
 
+use super::vit;
+
 /// The key layouts that load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -17,6 +19,8 @@ pub(super) enum Layout {
 pub(super) enum ClassifierLayout {
     /// A ResNet of torchvision or timm.
     Resnet,
+    /// A vision transformer.
+    Vit(vit::Dialect),
 }
 
 /// The key layouts of CLIPs.
@@ -32,7 +36,7 @@ pub(super) enum ClipLayout {
 }
 
 /// Parts of tensor names that give away a network which doesn't load, in the order in which they are looked for.
-const REFUSED: [(&str, &str); 22] = [
+const REFUSED: [(&str, &str); 34] = [
     ("visual.attnpool.", "a CLIP with a ResNet image tower (OpenAI's RN50 family)"),
     ("visual.trunk.", "an open_clip model with an image tower of timm"),
     ("text.transformer.embeddings.", "an open_clip model with a text tower of transformers"),
@@ -40,8 +44,20 @@ const REFUSED: [(&str, &str); 22] = [
     ("vision_model.head.", "a SigLIP"),
     ("text_model.head.", "a SigLIP"),
     ("resnet.embedder.", "a ResNet in transformers' layout (microsoft/resnet-*)"),
-    ("vit.embeddings.", "a vision transformer in transformers' layout"),
-    ("blocks.0.attn.qkv.", "a vision transformer in timm's layout"),
+    ("layers.0.blocks.0.attn.", "a Swin"),
+    ("relative_position_bias_table", "a vision transformer with relative positions (BEiT, Swin)"),
+    (".rel_pos.", "a vision transformer with relative positions"),
+    (".attn.q_bias", "a BEiT or EVA"),
+    ("deit.embeddings.", "a DeiT in transformers' layout"),
+    ("dist_token", "a distilled vision transformer (DeiT)"),
+    ("reg_token", "a vision transformer with registers"),
+    (".ls1.gamma", "a vision transformer with layer scale"),
+    (".attn.q_norm.", "a vision transformer with normalised queries and keys"),
+    (".mlp.fc1_g.", "a vision transformer with gated MLPs (SwiGLU)"),
+    ("fc_norm.", "a vision transformer with average pooling"),
+    ("attn_pool.", "a vision transformer with attention pooling"),
+    ("norm_pre.", "a network with a norm before its blocks or its pooling"),
+    ("patch_embed.backbone.", "a hybrid of a convolutional network and a vision transformer"),
     ("encoder.layers.encoder_layer_0.", "a vision transformer in torchvision's layout"),
     ("stages.0.", "a RegNet, ConvNeXt or pre-activation ResNet"),
     ("features.", "a network in torchvision's `features` layout (VGG, DenseNet, MobileNet, EfficientNet)"),
@@ -62,6 +78,10 @@ impl Layout {
     pub(super) fn describe(self) -> &'static str {
         match self {
             Self::Classifier(ClassifierLayout::Resnet) => "ResNet of torchvision or timm",
+            Self::Classifier(ClassifierLayout::Vit(vit::Dialect::Timm)) => "VisionTransformer of timm",
+            Self::Classifier(ClassifierLayout::Vit(vit::Dialect::HuggingFace)) => {
+                "ViTForImageClassification of Hugging Face's transformers"
+            }
             Self::Clip(ClipLayout::HuggingFace) => "CLIPModel of Hugging Face's transformers",
             Self::Clip(ClipLayout::OpenClip { text: "" }) => "CLIP of OpenAI or open_clip",
             Self::Clip(ClipLayout::OpenClip { .. }) => "CustomTextCLIP of open_clip",
@@ -84,6 +104,10 @@ impl Layout {
         } else if is_clip("visual.") {
             let text = if weights.names().any(|name| name.starts_with("text.")) { "text." } else { "" };
             Ok(Self::Clip(ClipLayout::OpenClip { text }))
+        } else if weights.contains("vit.embeddings.cls_token") {
+            Ok(Self::Classifier(ClassifierLayout::Vit(vit::Dialect::HuggingFace)))
+        } else if weights.contains("blocks.0.attn.qkv.weight") {
+            Ok(Self::Classifier(ClassifierLayout::Vit(vit::Dialect::Timm)))
         } else if weights.contains("layer1.0.conv1.weight") {
             Ok(Self::Classifier(ClassifierLayout::Resnet))
         } else {
@@ -96,7 +120,8 @@ impl Layout {
 
 /// What does load.
 pub(super) const SUPPORTED: &str = "supported are ResNets with basic or bottleneck blocks under torchvision's and timm's \
-    names, and CLIPs with a vision transformer under Hugging Face's and open_clip's";
+    names, ViTs that classify by their class token under timm's and Hugging Face's, and CLIPs with a vision transformer \
+    under Hugging Face's and open_clip's";
 
 /// Fails if tensors are left that no layer has read, but for those that `ignored` accepts.
 ///

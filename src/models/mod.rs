@@ -23,10 +23,14 @@ mod classifier;
 mod clip;
 mod inspect;
 mod layout;
+mod loading;
 mod network;
+mod patches;
 mod resnet;
 #[cfg(test)]
 mod testing;
+mod transformer;
+mod vit;
 
 use std::path::Path;
 
@@ -35,7 +39,7 @@ pub use clip::{Clip, ClipText, ClipVision};
 pub use inspect::{
     ClassFacts, FileFacts, Inspection, Largest, ModelFacts, Nearest, PlanFacts, TensorFindings, TextFacts, Unmatched,
 };
-pub use network::{ClassifierOutput, Network};
+pub use network::{ClassifierOutput, InputSize, Network};
 
 use crate::error::Result;
 use crate::image::Preprocess;

@@ -18,6 +18,9 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// The activation between its layers.
     fn activation(&self) -> Activation;
 
+    /// The pictures it takes.
+    fn input_size(&self) -> InputSize;
+
     /// The number of trained values.
     fn parameters(&self) -> usize;
 
@@ -37,6 +40,35 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// The number K of classes.
     fn num_classes(&self) -> usize {
         self.head().outputs
+    }
+}
+
+/// The sizes of pictures that a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputSize {
+    /// Height and width of at least so many pixels.
+    AtLeast(usize),
+    /// This height and width, which its positions are for.
+    Exactly([usize; 2]),
+}
+
+impl InputSize {
+    /// Whether pictures of this height and width are taken.
+    pub fn takes(self, size: [usize; 2]) -> bool {
+        match self {
+            Self::AtLeast(edge) => size.iter().all(|&found| found >= edge),
+            Self::Exactly(expected) => size == expected,
+        }
+    }
+}
+
+/// `224×224`, width first, or `at least 32×32`.
+impl fmt::Display for InputSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(edge) => write!(f, "at least {edge}×{edge}"),
+            Self::Exactly([height, width]) => write!(f, "{width}×{height}"),
+        }
     }
 }
 

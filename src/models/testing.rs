@@ -114,6 +114,86 @@ impl ClipSizes {
     }
 }
 
+/// The sizes of a ViT.
+pub(super) struct VitSizes {
+    pub(super) width: usize,
+    pub(super) depth: usize,
+    pub(super) patch: usize,
+    pub(super) grid: usize,
+    pub(super) classes: usize,
+}
+
+impl VitSizes {
+    /// A ViT that loads in no time.
+    pub(super) fn small() -> Self {
+        Self { width: 16, depth: 2, patch: 4, grid: 3, classes: 5 }
+    }
+
+    /// Its tensors as timm names them.
+    pub(super) fn timm(&self) -> Specs {
+        let &Self { width, depth, patch, grid, classes } = self;
+        let mut specs: Specs = vec![
+            ("cls_token".into(), vec![1, 1, width]),
+            ("pos_embed".into(), vec![1, grid * grid + 1, width]),
+            ("patch_embed.proj.weight".into(), vec![width, 3, patch, patch]),
+            ("patch_embed.proj.bias".into(), vec![width]),
+        ];
+        let mut layer = |name: &str, weight: &[usize]| {
+            specs.push((format!("{name}.weight"), weight.to_vec()));
+            specs.push((format!("{name}.bias"), weight[..1].to_vec()));
+        };
+        for block in 0..depth {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            layer(&name("norm1"), &[width]);
+            layer(&name("attn.qkv"), &[3 * width, width]);
+            layer(&name("attn.proj"), &[width, width]);
+            layer(&name("norm2"), &[width]);
+            layer(&name("mlp.fc1"), &[4 * width, width]);
+            layer(&name("mlp.fc2"), &[width, 4 * width]);
+        }
+        layer("norm", &[width]);
+        layer("head", &[classes, width]);
+        specs
+    }
+}
+
+/// The same ViT under transformers' names, which have queries, keys and values apart.
+pub(super) fn hugging_face_vit(timm: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    const RENAMED: [(&str, &str); 10] = [
+        ("cls_token", "vit.embeddings.cls_token"),
+        ("pos_embed", "vit.embeddings.position_embeddings"),
+        ("patch_embed.proj.", "vit.embeddings.patch_embeddings.projection."),
+        ("norm.", "vit.layernorm."),
+        ("head.", "classifier."),
+        (".norm1.", ".layernorm_before."),
+        (".norm2.", ".layernorm_after."),
+        (".attn.proj.", ".attention.output.dense."),
+        (".mlp.fc1.", ".intermediate.dense."),
+        (".mlp.fc2.", ".output.dense."),
+    ];
+    let mut renamed = Vec::new();
+    for (old, tensor) in timm {
+        let is_part =
+            |part: &&(&str, &str)| old.starts_with(part.0) || (part.0.starts_with('.') && old.contains(part.0));
+        let part = RENAMED.iter().find(is_part);
+        let name = part.map_or(old.clone(), |(part, new)| old.replacen(part, new, 1));
+        let name = name.replace("blocks.", "vit.encoder.layer.");
+        if name.contains("attn.qkv") {
+            let rows = tensor.shape()[0] / 3;
+            for (index, part) in ["query", "key", "value"].into_iter().enumerate() {
+                let columns = tensor.data().len() / tensor.shape()[0];
+                let data = tensor.data()[index * rows * columns..(index + 1) * rows * columns].to_vec();
+                let shape = [&[rows], &tensor.shape()[1..]].concat();
+                renamed
+                    .push((name.replace("attn.qkv", &format!("attention.attention.{part}")), Tensor::new(shape, data)));
+            }
+        } else {
+            renamed.push((name, tensor.clone()));
+        }
+    }
+    renamed
+}
+
 /// Tensors of these shapes, each with its own values; variances are positive.
 pub(super) fn tensors(specs: &Specs) -> Vec<(String, Tensor)> {
     let mut state = 1u32;

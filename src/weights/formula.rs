@@ -62,7 +62,14 @@ impl Role {
     fn of(name: &str, shape: &[usize]) -> Self {
         let around = |offset, scale| Self { offset, scale, paired: false };
         let leaf = name.rsplit('.').next().unwrap_or(name);
-        let embeddings = ["class_embedding", "position_embedding", "positional_embedding", "token_embedding"];
+        let embeddings = [
+            "class_embedding",
+            "position_embedding",
+            "positional_embedding",
+            "token_embedding",
+            "cls_token",
+            "pos_embed",
+        ];
         match shape {
             _ if leaf == "running_var" => around(1.0, 0.3),
             _ if leaf == "running_mean" || leaf.ends_with("bias") => around(0.0, 0.1),

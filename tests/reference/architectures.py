@@ -12,6 +12,8 @@ import timm
 import torch
 import torchvision
 import transformers
+from safetensors import safe_open
+from timm.models._hub import save_config_for_hf
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -32,8 +34,10 @@ class Case:
     file: str = "model.safetensors"
     configs: dict = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
-    # Classifiers: the pooling layer, and another library's model that must give the same outputs.
-    pool: torch.nn.Module = None
+    # What the library calls a tensor in files, where its own state has another name for it.
+    file_name: Callable = staticmethod(lambda name: name)
+    # Classifiers: the last layer, which takes the feature, and another library's model that must give the same outputs.
+    head: torch.nn.Module = None
     twin: torch.nn.Module = None
     # CLIP: the text tower's layers and tokens, and how the library embeds.
     text_blocks: dict = field(default_factory=dict)
@@ -79,12 +83,93 @@ def resnet(model, name, size, twin=None, **rest):
     version, _, _ = torchvision.__version__.partition("+")
     source = f"torchvision {version} {type(model).__name__}"
     twin = twin and timm.create_model(twin, pretrained=False)
-    return Case(name, source, model, size, **IMAGENET, blocks=blocks, pool=model.avgpool, twin=twin, **rest)
+    return Case(name, source, model, size, **IMAGENET, blocks=blocks, head=model.fc, twin=twin, **rest)
 
 
 def layers(tower, stem, modules):
     """What enters a transformer, and its blocks, by the names that heatlens gives them."""
-    return {f"{tower}.embeddings": stem, **{f"{tower}.block.{index}": module for index, module in enumerate(modules)}}
+    return {f"{tower}embeddings": stem, **{f"{tower}block.{index}": module for index, module in enumerate(modules)}}
+
+
+def stages(stem, modules):
+    """The stem of a ConvNeXt, and the blocks of its stages, by the names that heatlens gives them."""
+    blocks = {f"stage{stage}.{index}": block for stage, blocks in enumerate(modules) for index, block in enumerate(blocks)}
+    return {"stem": stem, **blocks}
+
+
+def timm_model(name, architecture, size, blocks, **arguments):
+    """A classifier of timm, with the config.json that timm writes beside it."""
+    model = timm.create_model(architecture, pretrained=False, **arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        save_config_for_hf(model, path, data_config={"input_size": (3, *size), "crop_pct": 1.0})
+        config = json.loads(path.read_text())
+    mean, std = (config["pretrained_cfg"][key] for key in ("mean", "std"))
+    head = model.get_classifier()
+    source = f"timm {timm.__version__} {type(model).__name__}"
+    return Case(name, source, model, size, mean, std, blocks(model), configs={"config.json": config}, head=head)
+
+
+def hugging_face_classifier(name, model, processor, blocks, renamed):
+    """A classifier of transformers, with the configuration files that transformers writes beside it."""
+
+    def file_name(key):
+        for ours, theirs in renamed:
+            key = key.replace(ours, theirs)
+        return key
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        configs = {path.name: json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))}
+        with safe_open(Path(folder) / "model.safetensors", "pt") as file:
+            assert set(file.keys()) == {file_name(key) for key in model.state_dict()}, "the names of saved tensors"
+    source = f"transformers {transformers.__version__} {type(model).__name__}"
+    size = (model.config.image_size,) * 2
+    mean, std = processor.image_mean, processor.image_std
+    return Case(name, source, model, size, mean, std, blocks, configs=configs, head=model.classifier, file_name=file_name)
+
+
+def timm_vit(name, architecture, edge, **arguments):
+    """A plain VisionTransformer of timm."""
+    blocks = lambda model: layers("", model.norm_pre, model.blocks)
+    return timm_model(name, architecture, (edge, edge), blocks, img_size=edge, **arguments)
+
+
+def timm_convnext(name, architecture, size, **arguments):
+    """A ConvNeXt of timm."""
+    return timm_model(name, architecture, size, lambda model: stages(model.stem, [stage.blocks for stage in model.stages]), **arguments)
+
+
+def small_hugging_face_vit(name):
+    """Head width 32 and an odd number of heads and tokens."""
+    config = transformers.ViTConfig(
+        hidden_size=96, intermediate_size=200, num_hidden_layers=2, num_attention_heads=3, image_size=48, patch_size=8, num_labels=21
+    )
+    model = transformers.ViTForImageClassification(config)
+    renamed = [
+        ("vit.layers.", "vit.encoder.layer."),
+        (".attention.q_proj.", ".attention.attention.query."),
+        (".attention.k_proj.", ".attention.attention.key."),
+        (".attention.v_proj.", ".attention.attention.value."),
+        (".attention.o_proj.", ".attention.output.dense."),
+        (".mlp.fc1.", ".intermediate.dense."),
+        (".mlp.fc2.", ".output.dense."),
+    ]
+    processor = transformers.ViTImageProcessor(size={"height": 48, "width": 48})
+    blocks = layers("", model.vit.embeddings, model.vit.layers)
+    return hugging_face_classifier(name, model, processor, blocks, renamed)
+
+
+def small_hugging_face_convnext(name):
+    """Two stages, channels that aren't multiples of 4, and a final norm with an epsilon of its own."""
+    config = transformers.ConvNextConfig(
+        hidden_sizes=[18, 30], depths=[2, 1], num_stages=2, layer_norm_eps=1e-2, image_size=52, num_labels=21
+    )
+    model = transformers.ConvNextForImageClassification(config)
+    processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 52})
+    blocks = stages(model.convnext.embeddings, [stage.layers for stage in model.convnext.encoder.stages])
+    return hugging_face_classifier(name, model, processor, blocks, [])
 
 
 def hugging_face_clip(name, config, start, end, **rest):
@@ -104,8 +189,8 @@ def hugging_face_clip(name, config, start, end, **rest):
         (size, size),
         **OPENAI,
         configs=configs,
-        blocks=layers("visual", vision.pre_layrnorm, vision.encoder.layers),
-        text_blocks=layers("text", text.embeddings, text.encoder.layers),
+        blocks=layers("visual.", vision.pre_layrnorm, vision.encoder.layers),
+        text_blocks=layers("text.", text.embeddings, text.encoder.layers),
         context=config.text_config.max_position_embeddings,
         start=start,
         end=end,
@@ -140,8 +225,8 @@ def open_clip_model(name, model_cfg, start, end, **rest):
         **OPENAI,
         file="open_clip_model.safetensors",
         configs={"open_clip_config.json": {"model_cfg": model_cfg, "preprocess_cfg": preprocess}},
-        blocks=layers("visual", model.visual.ln_pre, model.visual.transformer.resblocks),
-        text_blocks=layers("text", stem, model.transformer.resblocks),
+        blocks=layers("visual.", model.visual.ln_pre, model.visual.transformer.resblocks),
+        text_blocks=layers("text.", stem, model.transformer.resblocks),
         context=model_cfg["text_cfg"]["context_length"],
         start=start,
         end=end,
@@ -190,6 +275,16 @@ CASES = {
     "small-clip-hf-f16": lambda name: small_hugging_face_clip(name, dtype=torch.float16),
     "small-clip-hf-bf16": lambda name: small_hugging_face_clip(name, dtype=torch.bfloat16),
     "small-clip-openclip": small_open_clip,
+    "small-vit-timm": lambda name: timm_vit(
+        name, "vit_tiny_patch16_224", 40, patch_size=8, embed_dim=96, num_heads=3, depth=2, num_classes=37
+    ),
+    "small-vit-hf": small_hugging_face_vit,
+    "small-convnext-timm": lambda name: timm_convnext(
+        name, "convnext_atto", (75, 61), dims=(12, 18, 30, 40), depths=(1, 2, 1, 1), num_classes=37
+    ),
+    "small-convnext-hf": small_hugging_face_convnext,
+    "vit-tiny": lambda name: timm_vit(name, "vit_tiny_patch16_224", 224, depth=3, num_classes=100),
+    "convnext-tiny": lambda name: timm_convnext(name, "convnext_tiny", (64, 64), depths=(1, 1, 2, 1), num_classes=100),
     "resnet18": lambda name: resnet(torchvision.models.resnet18(), name, (224, 224), twin=name),
     "resnet50": lambda name: resnet(torchvision.models.resnet50(), name, (224, 224), twin=name),
     "clip-vit-b-32-hf": lambda name: hugging_face_clip(name, transformers.CLIPConfig(), 49406, 49407),

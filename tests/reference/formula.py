@@ -14,7 +14,7 @@ import numpy as np
 
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens"
 CHUNK = 1 << 18
-EMBEDDINGS = ("class_embedding", "position_embedding", "positional_embedding", "token_embedding")
+EMBEDDINGS = ("class_embedding", "position_embedding", "positional_embedding", "token_embedding", "cls_token", "pos_embed")
 
 
 def seed(name):
@@ -121,6 +121,8 @@ def main():
         ("transformer.resblocks.0.attn.in_proj_weight", (192, 64)),
         ("transformer.resblocks.0.attn.in_proj_bias", (192,)),
         ("logit_scale", ()),
+        ("cls_token", (1, 1, 96)),
+        ("pos_embed", (1, 17, 96)),
         ("seventy-thousand.weight", (70001,)),
     ]
     tensors = []

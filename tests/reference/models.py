@@ -72,9 +72,9 @@ def load(case):
     for name, value in case.model.state_dict().items():
         state[name] = value
         if value.is_floating_point():
-            shape = tuple(value.shape)
-            keys.append([name, list(shape)])
-            state[name] = torch.from_numpy(formula.tensor(name, shape)).to(case.dtype).float()
+            shape, file_name = tuple(value.shape), case.file_name(name)
+            keys.append([file_name, list(shape)])
+            state[name] = torch.from_numpy(formula.tensor(file_name, shape)).to(case.dtype).float()
     case.model.load_state_dict(state)
     case.model.eval()
     return keys
@@ -85,7 +85,7 @@ def run_classifier(case, numbers, dtype):
     recorder = Recorder()
     hooks = recorder.hooks(case.blocks)
     features = []
-    hooks.append(case.pool.register_forward_hook(lambda _module, _inputs, output: features.append(output.flatten(1))))
+    hooks.append(case.head.register_forward_pre_hook(lambda _module, inputs: features.append(inputs[0])))
     logits = case.model.to(dtype)(pixels(case, numbers, dtype))
     for hook in hooks:
         hook.remove()

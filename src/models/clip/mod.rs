@@ -4,7 +4,6 @@
 mod names;
 mod settings;
 mod text;
-mod transformer;
 mod vision;
 
 use std::path::Path;
@@ -16,6 +15,7 @@ use super::layout::{ClipLayout, Layout, refuse_unread};
 use super::{normalize, parameter_count, pixel_input};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
+use crate::layers::Linear;
 use crate::plan::{Plan, Var};
 use crate::text::Tokenizer;
 use crate::weights::{ModelFiles, Weights};
@@ -152,6 +152,17 @@ fn is_ignored(name: &str) -> bool {
     name.ends_with(".position_ids") || buffers.contains(&name)
 }
 
+/// A projection of `width` channels without bias, stored as `[outputs, width]` or, `transposed`, as `[width, outputs]`.
+fn projection(weights: &Weights, name: &str, width: usize, transposed: bool) -> Result<Linear> {
+    let [rows, columns] = weights.extents(name)?;
+    let weight = if transposed {
+        weights.tensor_shaped(name, &[width, columns])?.transpose()
+    } else {
+        weights.tensor_shaped(name, &[rows, width])?
+    };
+    Ok(Linear::new(name, &weight, None))
+}
+
 fn logit_scale(weights: &Weights) -> Result<f32> {
     let scale = weights.tensor("logit_scale")?;
     match scale.data() {
@@ -162,7 +173,7 @@ fn logit_scale(weights: &Weights) -> Result<f32> {
 
 fn hugging_face_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Preprocess> {
     let config = files.require_config("preprocessor_config.json", "how pictures are prepared")?;
-    let preprocess = Preprocess::from_hf(config.value(), Path::new(config.name()))?;
+    let preprocess = Preprocess::from_hf(config.value(), Some("clip"), Path::new(config.name()))?;
     let [height, width] = size;
     if [preprocess.height, preprocess.width] == size {
         return Ok(preprocess);

@@ -1,6 +1,8 @@
 //! The two sets of names that CLIP's tensors go by.
 
 use crate::models::layout::ClipLayout;
+use crate::models::patches::PatchNames;
+use crate::models::transformer::{AttentionNames, BlockNames};
 
 /// The names of a CLIP's tensors; those of layers without their `.weight` and `.bias`.
 #[derive(Debug)]
@@ -14,9 +16,7 @@ pub(super) struct Names {
 
 #[derive(Debug)]
 pub(super) struct VisionNames {
-    pub(super) patch: &'static str,
-    pub(super) class: &'static str,
-    pub(super) position: &'static str,
+    pub(super) patches: PatchNames,
     pub(super) pre_norm: &'static str,
     pub(super) blocks: &'static str,
     pub(super) post_norm: &'static str,
@@ -32,26 +32,6 @@ pub(super) struct TextNames {
     pub(super) projection: String,
 }
 
-/// Names within a block, behind `{blocks}.{i}.`.
-#[derive(Debug)]
-pub(super) struct BlockNames {
-    pub(super) norm1: &'static str,
-    pub(super) attention: AttentionNames,
-    pub(super) attention_out: &'static str,
-    pub(super) norm2: &'static str,
-    pub(super) fc1: &'static str,
-    pub(super) fc2: &'static str,
-}
-
-/// How queries, keys and values are stored.
-#[derive(Debug)]
-pub(super) enum AttentionNames {
-    /// Weight and bias with all three below one another.
-    Packed([&'static str; 2]),
-    /// A linear layer each.
-    Separate([&'static str; 3]),
-}
-
 impl Names {
     /// The names of a CLIP's layout.
     pub(super) fn of(layout: ClipLayout) -> Self {
@@ -65,9 +45,13 @@ impl Names {
     fn hugging_face() -> Self {
         Self {
             vision: VisionNames {
-                patch: "vision_model.embeddings.patch_embedding.weight",
-                class: "vision_model.embeddings.class_embedding",
-                position: "vision_model.embeddings.position_embedding.weight",
+                patches: PatchNames {
+                    weight: "vision_model.embeddings.patch_embedding.weight",
+                    bias: None,
+                    class: "vision_model.embeddings.class_embedding",
+                    position: "vision_model.embeddings.position_embedding.weight",
+                    batched: false,
+                },
                 pre_norm: "vision_model.pre_layrnorm", // transformers' own spelling
                 blocks: "vision_model.encoder.layers",
                 post_norm: "vision_model.post_layernorm",
@@ -97,9 +81,13 @@ impl Names {
         let text = |name: &str| format!("{prefix}{name}");
         Self {
             vision: VisionNames {
-                patch: "visual.conv1.weight",
-                class: "visual.class_embedding",
-                position: "visual.positional_embedding",
+                patches: PatchNames {
+                    weight: "visual.conv1.weight",
+                    bias: None,
+                    class: "visual.class_embedding",
+                    position: "visual.positional_embedding",
+                    batched: false,
+                },
                 pre_norm: "visual.ln_pre",
                 blocks: "visual.transformer.resblocks",
                 post_norm: "visual.ln_post",

@@ -2,6 +2,8 @@
 
 use crate::error::Result;
 use crate::layers::{Activation, EndToken};
+use crate::models::loading::activation;
+use crate::models::transformer::{Heads, TransformerSettings};
 use crate::weights::Config;
 
 /// The id that transformers treats as "take the largest id", because its first configurations had it by mistake.
@@ -10,31 +12,11 @@ const LEGACY_END: usize = 2;
 const DEFAULT_END: usize = 49407;
 const DEFAULT_EPSILON: f64 = 1e-5;
 
-/// Settings of one tower.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct TowerSettings {
-    /// How its attention is split.
-    pub(super) heads: Heads,
-    /// The activation between the two layers of a block's MLP.
-    pub(super) activation: Activation,
-    /// Added to the variance by its layer norms.
-    pub(super) epsilon: f32,
-}
-
-/// How the channels of a tower are split into attention heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heads {
-    /// So many heads.
-    Count(usize),
-    /// Heads of so many channels.
-    Width(usize),
-}
-
 /// Settings of a whole CLIP.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ClipSettings {
-    pub(super) vision: TowerSettings,
-    pub(super) text: TowerSettings,
+    pub(super) vision: TransformerSettings,
+    pub(super) text: TransformerSettings,
     pub(super) end: EndToken,
 }
 
@@ -44,20 +26,11 @@ impl ClipSettings {
         if let Some(kind) = config.text("model_type")?.filter(|&kind| kind != "clip") {
             return Err(config.error("model_type", format!("is {kind}; clip was expected")));
         }
-        let tower = |section: &str, default_heads: usize| -> Result<TowerSettings> {
-            let activation = format!("{section}.hidden_act");
-            Ok(TowerSettings {
-                heads: Heads::Count(
-                    config.integer(&format!("{section}.num_attention_heads"))?.unwrap_or(default_heads),
-                ),
-                activation: match config.text(&activation)?.unwrap_or("quick_gelu") {
-                    "quick_gelu" => Activation::QuickGelu,
-                    "gelu" => Activation::Gelu,
-                    other => {
-                        let message = format!("is {other}; quick_gelu and gelu are supported");
-                        return Err(config.error(&activation, message));
-                    }
-                },
+        let tower = |section: &str, default_heads: usize| -> Result<TransformerSettings> {
+            let heads = config.integer(&format!("{section}.num_attention_heads"))?.unwrap_or(default_heads);
+            Ok(TransformerSettings {
+                heads: Heads::Count(heads),
+                activation: activation(config, &format!("{section}.hidden_act"), Activation::QuickGelu)?,
                 epsilon: config.number(&format!("{section}.layer_norm_eps"))?.unwrap_or(DEFAULT_EPSILON) as f32,
             })
         };
@@ -81,9 +54,9 @@ impl ClipSettings {
             true => Activation::QuickGelu,
             false => Activation::Gelu,
         };
-        let tower = |section: &str, heads: Heads| -> Result<TowerSettings> {
+        let tower = |section: &str, heads: Heads| -> Result<TransformerSettings> {
             let epsilon = config.number(&format!("model_cfg.{section}.norm_kwargs.eps"))?.unwrap_or(DEFAULT_EPSILON);
-            Ok(TowerSettings { heads, activation, epsilon: epsilon as f32 })
+            Ok(TransformerSettings { heads, activation, epsilon: epsilon as f32 })
         };
         let image_heads = Heads::Width(config.integer("model_cfg.vision_cfg.head_width")?.unwrap_or(64));
         let text_heads = Heads::Count(config.integer("model_cfg.text_cfg.heads")?.unwrap_or(8));
@@ -137,8 +110,11 @@ mod tests {
     #[test]
     fn hugging_face_defaults() {
         let settings = hugging_face(r#"{"model_type": "clip", "text_config": {}, "vision_config": null}"#).unwrap();
-        let tower =
-            |heads| TowerSettings { heads: Heads::Count(heads), activation: Activation::QuickGelu, epsilon: 1e-5 };
+        let tower = |heads| TransformerSettings {
+            heads: Heads::Count(heads),
+            activation: Activation::QuickGelu,
+            epsilon: 1e-5,
+        };
         assert_eq!(settings, ClipSettings { vision: tower(12), text: tower(8), end: EndToken::First(49407) });
     }
 
@@ -151,11 +127,11 @@ mod tests {
         .unwrap();
         assert_eq!(
             settings.vision,
-            TowerSettings { heads: Heads::Count(16), activation: Activation::Gelu, epsilon: 1e-6 }
+            TransformerSettings { heads: Heads::Count(16), activation: Activation::Gelu, epsilon: 1e-6 }
         );
         assert_eq!(
             settings.text,
-            TowerSettings { heads: Heads::Count(2), activation: Activation::QuickGelu, epsilon: 1e-5 }
+            TransformerSettings { heads: Heads::Count(2), activation: Activation::QuickGelu, epsilon: 1e-5 }
         );
         assert_eq!(settings.end, EndToken::First(686));
         assert_eq!(hugging_face(r#"{"text_config": {"eos_token_id": 2}}"#).unwrap().end, EndToken::LargestId);
@@ -164,7 +140,7 @@ mod tests {
     #[test]
     fn open_clip_defaults() {
         let settings = open_clip(r#"{"model_cfg": {"vision_cfg": {"width": 768}, "text_cfg": {}}}"#).unwrap();
-        let tower = |heads| TowerSettings { heads, activation: Activation::Gelu, epsilon: 1e-5 };
+        let tower = |heads| TransformerSettings { heads, activation: Activation::Gelu, epsilon: 1e-5 };
         let expected =
             ClipSettings { vision: tower(Heads::Width(64)), text: tower(Heads::Count(8)), end: EndToken::LargestId };
         assert_eq!(settings, expected);
@@ -180,11 +156,11 @@ mod tests {
         .unwrap();
         assert_eq!(
             settings.vision,
-            TowerSettings { heads: Heads::Width(80), activation: Activation::QuickGelu, epsilon: 1e-6 }
+            TransformerSettings { heads: Heads::Width(80), activation: Activation::QuickGelu, epsilon: 1e-6 }
         );
         assert_eq!(
             settings.text,
-            TowerSettings { heads: Heads::Count(12), activation: Activation::QuickGelu, epsilon: 1e-5 }
+            TransformerSettings { heads: Heads::Count(12), activation: Activation::QuickGelu, epsilon: 1e-5 }
         );
     }
 

@@ -5,9 +5,9 @@ use std::fs;
 use super::*;
 use crate::layers::{Activation, EndToken};
 use crate::models::testing::{self, ClipSizes};
+use crate::models::transformer::{Heads, TransformerSettings};
 use crate::tensor::Tensor;
 use crate::weights::Config;
-use settings::{Heads, TowerSettings};
 
 const VOCABULARY: &str = r#"{"a": 0, "b": 1, "c": 2, "a</w>": 3, "b</w>": 4, "c</w>": 5, "ab</w>": 6,
     "<|startoftext|>": 9, "<|endoftext|>": 10}"#;
@@ -129,7 +129,7 @@ fn real_sizes_have_the_published_work() {
     specs.retain(|(name, _)| name.starts_with("visual."));
     let weights = testing::zeros(&specs);
     assert_eq!(parameter_count(&weights), 87_849_216);
-    let settings = TowerSettings { heads: Heads::Width(64), activation: Activation::QuickGelu, epsilon: 1e-5 };
+    let settings = TransformerSettings { heads: Heads::Width(64), activation: Activation::QuickGelu, epsilon: 1e-5 };
     let names = Names::of(ClipLayout::OpenClip { text: "" });
     let vision = ClipVision::load(&weights, &names, settings).unwrap();
     let mut plan = Plan::new(1);

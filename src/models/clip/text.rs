@@ -1,12 +1,13 @@
 //! The text tower: a causal transformer whose end token holds the prompt's embedding.
 
 use super::names::Names;
-use super::settings::TowerSettings;
-use super::transformer::{Transformer, layer_norm, projection};
+use super::projection;
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
 use crate::layers::{EndToken, LayerNorm, Linear, TokenEmbedding};
 use crate::models::Tap;
+use crate::models::loading::layer_norm;
+use crate::models::transformer::{Transformer, TransformerSettings};
 use crate::plan::{Plan, Var};
 use crate::weights::Weights;
 
@@ -40,7 +41,7 @@ impl ClipText {
         embedding
     }
 
-    pub(super) fn load(weights: &Weights, names: &Names, settings: TowerSettings, end: EndToken) -> Result<Self> {
+    pub(super) fn load(weights: &Weights, names: &Names, settings: TransformerSettings, end: EndToken) -> Result<Self> {
         let text = &names.text;
         let [vocabulary, width] = weights.extents(&text.token)?;
         let [context, _] = weights.extents(&text.position)?;

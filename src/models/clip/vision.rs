@@ -1,25 +1,25 @@
 //! The image tower: a vision transformer.
 
 use super::names::Names;
-use super::settings::TowerSettings;
-use super::transformer::{Transformer, layer_norm, projection};
+use super::projection;
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
-use crate::layers::{Conv2d, ConvOptions, LayerNorm, Linear, PatchEmbedding};
+use crate::layers::{LayerNorm, Linear};
 use crate::models::Tap;
+use crate::models::loading::layer_norm;
+use crate::models::patches::Patches;
+use crate::models::transformer::{Transformer, TransformerSettings};
 use crate::plan::{Plan, Var};
 use crate::weights::Weights;
 
 /// CLIP's image tower.
 #[derive(Debug, Clone)]
 pub struct ClipVision {
-    patch: Conv2d,
-    embedding: PatchEmbedding,
+    patches: Patches,
     pre_norm: LayerNorm,
     transformer: Transformer,
     post_norm: LayerNorm,
     projection: Linear,
-    image_size: usize,
 }
 
 impl ClipVision {
@@ -32,8 +32,7 @@ impl ClipVision {
     /// [`record`](Self::record), handing on `embeddings` (what the first block takes, behind the first norm), `block.{i}`
     /// and `embedding`.
     pub fn record_with(&self, plan: &mut Plan, pixels: Var, tap: &mut Tap<'_>) -> Var {
-        let x = plan.conv2d(pixels, &self.patch, Identity);
-        let x = plan.embed_patches(x, &self.embedding);
+        let x = self.patches.record(plan, pixels);
         let x = plan.layer_norm(x, &self.pre_norm);
         tap(plan, "embeddings", x);
         let x = self.transformer.record(plan, x, tap);
@@ -44,33 +43,22 @@ impl ClipVision {
         embedding
     }
 
-    pub(super) fn load(weights: &Weights, names: &Names, settings: TowerSettings) -> Result<Self> {
+    pub(super) fn load(weights: &Weights, names: &Names, settings: TransformerSettings) -> Result<Self> {
         let vision = &names.vision;
-        let [width, _, patch, _] = weights.extents(vision.patch)?;
-        let filter = weights.tensor_shaped(vision.patch, &[width, 3, patch, patch])?;
-        let [tokens, _] = weights.extents(vision.position)?;
-        let grid = tokens.saturating_sub(1).isqrt();
-        if grid == 0 || grid * grid + 1 != tokens {
-            let message =
-                format!("`{}` has {tokens} positions, not a class token's and a square of patches", vision.position);
-            return Err(weights.error(message));
-        }
-        let class = weights.vector(vision.class, width)?;
-        let position = weights.tensor_shaped(vision.position, &[tokens, width])?;
+        let patches = Patches::load(weights, &vision.patches)?;
+        let width = patches.width();
         Ok(Self {
-            patch: Conv2d::new(vision.patch, &filter, None, ConvOptions { stride: patch, ..ConvOptions::default() }),
-            embedding: PatchEmbedding::new("vision embedding", &class, &position),
+            patches,
             pre_norm: layer_norm(weights, vision.pre_norm, width, settings.epsilon)?,
             transformer: Transformer::load(weights, vision.blocks, &names.block, width, settings, false)?,
             post_norm: layer_norm(weights, vision.post_norm, width, settings.epsilon)?,
             projection: projection(weights, vision.projection, width, names.transposed_projections)?,
-            image_size: grid * patch,
         })
     }
 
     /// The height and width of its input in pixels.
     pub fn image_size(&self) -> [usize; 2] {
-        [self.image_size; 2]
+        self.patches.image_size()
     }
 
     /// The number E of values of an embedding.
@@ -85,7 +73,6 @@ impl ClipVision {
 
     /// Its architecture in a few words, such as `ViT (patch 32, width 768, 12 blocks of 12 heads, QuickGELU)`.
     pub fn describe(&self) -> String {
-        let (patch, width) = (self.patch.window.height, self.embedding.channels);
-        format!("ViT (patch {patch}, width {width}, {})", self.transformer.describe())
+        format!("ViT ({}, {})", self.patches.describe(), self.transformer.describe())
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::image::Preprocess;
 use crate::kernels::Profile;
 use crate::layers::Activation;
-use crate::models::classifier::NAME_KEYS;
+use crate::models::classifier::{NAME_KEYS, is_timm};
 use crate::models::{Classifier, Clip, Model};
 use crate::plan::{Plan, Shape, Source};
 use crate::weights::ModelFiles;
@@ -157,9 +157,7 @@ fn preprocess_source(model: &Model, files: &ModelFiles) -> Option<String> {
     let steps = |name: &&&str| {
         let config = files.config(name)?;
         // transformers' config.json says nothing of pictures, timm's does.
-        let says = **name != "config.json"
-            || ["architecture", "pretrained_cfg", "input_size"].iter().any(|key| config.get(key).is_some());
-        says.then_some(())
+        (**name != "config.json" || is_timm(config)).then_some(())
     };
     order.iter().find(|name| steps(name).is_some()).map(|name| (*name).to_owned())
 }

@@ -6,7 +6,7 @@ mod settings;
 
 use crate::layers::Activation::{self, Identity, Relu};
 use crate::layers::{Conv2d, Linear};
-use crate::models::{ClassifierOutput, Network, Tap};
+use crate::models::{ClassifierOutput, InputSize, Network, Tap};
 use crate::plan::{Plan, Var};
 
 /// A ResNet of any depth and width, with basic or bottleneck blocks.
@@ -68,6 +68,11 @@ impl Network for Resnet {
 
     fn activation(&self) -> Activation {
         Relu
+    }
+
+    /// All windows are padded.
+    fn input_size(&self) -> InputSize {
+        InputSize::AtLeast(1)
     }
 
     /// Batch normalisations included.

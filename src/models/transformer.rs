@@ -1,7 +1,6 @@
-//! The pre-norm transformer that both towers are made of.
+//! The pre-norm transformer that ViTs and both towers of a CLIP are made of.
 
-use super::names::{AttentionNames, BlockNames};
-use super::settings::{Heads, TowerSettings};
+use super::loading::{layer_norm, linear};
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
 use crate::layers::{LayerNorm, Linear};
@@ -55,7 +54,7 @@ impl Transformer {
         prefix: &str,
         names: &BlockNames,
         width: usize,
-        settings: TowerSettings,
+        settings: TransformerSettings,
         causal: bool,
     ) -> Result<Self> {
         let heads = match settings.heads {
@@ -89,6 +88,46 @@ impl Transformer {
         };
         format!("{} blocks of {} heads, {activation}", self.blocks.len(), self.heads)
     }
+}
+
+/// What a transformer's weights don't say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct TransformerSettings {
+    /// How its attention is split.
+    pub(super) heads: Heads,
+    /// The activation between the two layers of a block's MLP.
+    pub(super) activation: Activation,
+    /// Added to the variance by its layer norms.
+    pub(super) epsilon: f32,
+}
+
+/// How the channels of a transformer are split into attention heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// So many heads.
+    Count(usize),
+    /// Heads of so many channels.
+    Width(usize),
+}
+
+/// Names within a block, behind `{blocks}.{i}.`; those of layers without their `.weight` and `.bias`.
+#[derive(Debug)]
+pub(super) struct BlockNames {
+    pub(super) norm1: &'static str,
+    pub(super) attention: AttentionNames,
+    pub(super) attention_out: &'static str,
+    pub(super) norm2: &'static str,
+    pub(super) fc1: &'static str,
+    pub(super) fc2: &'static str,
+}
+
+/// How queries, keys and values are stored.
+#[derive(Debug)]
+pub(super) enum AttentionNames {
+    /// Weight and bias with all three below one another.
+    Packed([&'static str; 2]),
+    /// A linear layer each.
+    Separate([&'static str; 3]),
 }
 
 struct Loader<'a> {
@@ -142,29 +181,4 @@ impl Loader<'_> {
         let weight = Tensor::new([3 * width, width], fold(weight, width * width));
         Ok(Linear::new(&format!("{prefix}.qkv"), &weight, Some(&fold(bias, width))))
     }
-}
-
-/// The linear layer `name`, `[outputs, inputs]` with a bias.
-fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear> {
-    let weight = weights.tensor_shaped(&format!("{name}.weight"), &[outputs, inputs])?;
-    let bias = weights.vector(&format!("{name}.bias"), outputs)?;
-    Ok(Linear::new(name, &weight, Some(&bias)))
-}
-
-/// The layer norm `name` over `width` channels.
-pub(super) fn layer_norm(weights: &Weights, name: &str, width: usize, epsilon: f32) -> Result<LayerNorm> {
-    let weight = weights.vector(&format!("{name}.weight"), width)?;
-    let bias = weights.vector(&format!("{name}.bias"), width)?;
-    Ok(LayerNorm::new(name, &weight, &bias, epsilon))
-}
-
-/// A projection of `width` channels without bias, stored as `[outputs, width]` or, `transposed`, as `[width, outputs]`.
-pub(super) fn projection(weights: &Weights, name: &str, width: usize, transposed: bool) -> Result<Linear> {
-    let [rows, columns] = weights.extents(name)?;
-    let weight = if transposed {
-        weights.tensor_shaped(name, &[width, columns])?.transpose()
-    } else {
-        weights.tensor_shaped(name, &[rows, width])?
-    };
-    Ok(Linear::new(name, &weight, None))
 }
