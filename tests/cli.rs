@@ -1,6 +1,7 @@
 //! The program as a user meets it: exit codes, what it prints, and every kind of bad input.
 
 mod cli {
+    mod classifiers;
     pub(crate) mod damaged;
     mod dialects;
     pub(crate) mod fixture;

@@ -116,6 +116,26 @@ fn preprocessing_equals_the_reference_transforms_in_every_bit() {
     }
 }
 
+/// As transformers' `AutoImageProcessor` chooses it.
+#[test]
+fn a_processor_that_is_not_named_is_the_one_of_the_models_type() {
+    let path = Path::new("preprocessor_config.json");
+    let unnamed = json!({"size": 60, "do_normalize": true});
+    for (model_type, processor) in [
+        (Some("vit"), "ViTImageProcessor"),
+        (Some("convnext"), "ConvNextImageProcessor"),
+        (Some("resnet"), "ConvNextImageProcessor"),
+        (Some("clip"), "CLIPImageProcessor"),
+        (None, "CLIPImageProcessor"),
+    ] {
+        let named = json!({"size": 60, "do_normalize": true, "image_processor_type": processor});
+        let expected = Preprocess::from_hf(&named, None, path).unwrap();
+        assert_eq!(Preprocess::from_hf(&unnamed, model_type, path).unwrap(), expected, "{model_type:?}");
+        // A name in the file has the last word.
+        assert_eq!(Preprocess::from_hf(&named, Some("vit"), path).unwrap(), expected, "{processor}");
+    }
+}
+
 #[test]
 fn configurations_that_cannot_be_followed_name_file_and_key() {
     let path = Path::new("dir/some.json");

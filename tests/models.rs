@@ -21,7 +21,7 @@ const COSINE: f64 = 0.99999;
 /// Per network the largest `max|Δ| / max|golden|` of any block or output. The contract is 1e-3 for logits; these are a few
 /// times what adapters give, so that what is only slightly wrong shows as well. ResNet-50 has the most layers that amplify
 /// rounding: PyTorch's own f32 results are off by 3e-5.
-const TOLERANCES: [(&str, f64); 15] = [
+const TOLERANCES: [(&str, f64); 18] = [
     ("small-basic", 1e-5),
     ("small-basic-f16", 1e-5),
     ("small-basic-bf16", 1e-5),
@@ -32,7 +32,10 @@ const TOLERANCES: [(&str, f64); 15] = [
     ("small-clip-openclip", 1e-5),
     ("small-vit-timm", 1e-5),
     ("small-vit-hf", 1e-5),
+    ("small-convnext-timm", 1e-5),
+    ("small-convnext-hf", 1e-5),
     ("vit-tiny", 1e-5),
+    ("convnext-tiny", 1e-5),
     ("resnet18", 2e-5),
     ("resnet50", 2e-4),
     ("clip-vit-b-32-hf", 2e-5),
@@ -289,6 +292,16 @@ fn small_vit_of_hugging_face() {
     check_classifier("small-vit-hf", &all_profiles(), &BATCHES);
 }
 
+#[test]
+fn small_convnext_of_timm_on_odd_sizes() {
+    check_classifier("small-convnext-timm", &all_profiles(), &BATCHES);
+}
+
+#[test]
+fn small_convnext_of_hugging_face() {
+    check_classifier("small-convnext-hf", &all_profiles(), &BATCHES);
+}
+
 /// What the goldens are there to find: each setting that a loader could get wrong shows far above the tolerance.
 #[test]
 fn wrong_settings_show() {
@@ -305,6 +318,9 @@ fn wrong_settings_show() {
         ("small-vit-hf", "/num_attention_heads", json!(2), "logits"),
         ("small-vit-hf", "/layer_norm_eps", json!(1e-3), "logits"),
         ("small-vit-timm", "/model_args/num_heads", json!(2), "logits"),
+        ("small-convnext-hf", "/hidden_act", json!("quick_gelu"), "logits"),
+        ("small-convnext-hf", "/layer_norm_eps", json!(1e-6), "logits"),
+        ("small-convnext-timm", "/model_args", json!({"norm_eps": 1e-3}), "logits"),
     ];
     for (name, setting, wrong, output) in settings {
         let mut golden = Golden::open(name);
@@ -320,6 +336,11 @@ fn wrong_settings_show() {
 #[test]
 fn vit_tiny() {
     check_classifier("vit-tiny", &own_profile(), &BATCHES[..1]);
+}
+
+#[test]
+fn convnext_tiny() {
+    check_classifier("convnext-tiny", &own_profile(), &BATCHES[..1]);
 }
 
 #[test]

@@ -35,6 +35,16 @@ impl Activation {
         }
     }
 
+    /// Its name as papers write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "none",
+            Self::Relu => "ReLU",
+            Self::Gelu => "GELU",
+            Self::QuickGelu => "QuickGELU",
+        }
+    }
+
     /// The function in f64.
     pub fn apply(self, x: f64) -> f64 {
         match self {

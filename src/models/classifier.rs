@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::convnext::ConvNext;
 use super::layout::{ClassifierLayout, Layout};
 use super::resnet::Resnet;
 use super::vit::Vit;
@@ -55,6 +56,7 @@ impl Classifier {
         };
         let network: Arc<dyn Network> = match layout {
             ClassifierLayout::Resnet => Arc::new(Resnet::load(files, observer)?),
+            ClassifierLayout::ConvNext(dialect) => Arc::new(ConvNext::load(files, dialect)?),
             ClassifierLayout::Vit(dialect) => Arc::new(Vit::load(files, dialect)?),
         };
         let class_names = match files.config("config.json") {

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Weights;
 
-use super::vit;
+use super::{convnext, vit};
 
 /// The key layouts that load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Layout {
 pub(super) enum ClassifierLayout {
     /// A ResNet of torchvision or timm.
     Resnet,
+    /// A ConvNeXt.
+    ConvNext(convnext::Dialect),
     /// A vision transformer.
     Vit(vit::Dialect),
 }
@@ -36,7 +38,7 @@ pub(super) enum ClipLayout {
 }
 
 /// Parts of tensor names that give away a network which doesn't load, in the order in which they are looked for.
-const REFUSED: [(&str, &str); 34] = [
+const REFUSED: [(&str, &str); 38] = [
     ("visual.attnpool.", "a CLIP with a ResNet image tower (OpenAI's RN50 family)"),
     ("visual.trunk.", "an open_clip model with an image tower of timm"),
     ("text.transformer.embeddings.", "an open_clip model with a text tower of transformers"),
@@ -59,7 +61,11 @@ const REFUSED: [(&str, &str); 34] = [
     ("norm_pre.", "a network with a norm before its blocks or its pooling"),
     ("patch_embed.backbone.", "a hybrid of a convolutional network and a vision transformer"),
     ("encoder.layers.encoder_layer_0.", "a vision transformer in torchvision's layout"),
-    ("stages.0.", "a RegNet, ConvNeXt or pre-activation ResNet"),
+    ("stages.0.blocks.0.conv1.", "a pre-activation ResNet"),
+    ("regnet.", "a RegNet in transformers' layout"),
+    (".grn.", "a ConvNeXt V2"),
+    ("stem.2.weight", "a ConvNeXt with an overlapping stem"),
+    ("head.pre_logits.", "a network with a hidden layer in its head"),
     ("features.", "a network in torchvision's `features` layout (VGG, DenseNet, MobileNet, EfficientNet)"),
     ("conv1.0.weight", "a ResNet with a deep stem (timm's variants `c`, `d`, `s` and `t`)"),
     (".downsample.2.", "a ResNet with average pooling in its shortcuts (timm's variant `d`)"),
@@ -78,6 +84,10 @@ impl Layout {
     pub(super) fn describe(self) -> &'static str {
         match self {
             Self::Classifier(ClassifierLayout::Resnet) => "ResNet of torchvision or timm",
+            Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::Timm)) => "ConvNeXt of timm",
+            Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::HuggingFace)) => {
+                "ConvNextForImageClassification of Hugging Face's transformers"
+            }
             Self::Classifier(ClassifierLayout::Vit(vit::Dialect::Timm)) => "VisionTransformer of timm",
             Self::Classifier(ClassifierLayout::Vit(vit::Dialect::HuggingFace)) => {
                 "ViTForImageClassification of Hugging Face's transformers"
@@ -104,6 +114,10 @@ impl Layout {
         } else if is_clip("visual.") {
             let text = if weights.names().any(|name| name.starts_with("text.")) { "text." } else { "" };
             Ok(Self::Clip(ClipLayout::OpenClip { text }))
+        } else if weights.contains("convnext.embeddings.patch_embeddings.weight") {
+            Ok(Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::HuggingFace)))
+        } else if weights.contains("stages.0.blocks.0.conv_dw.weight") {
+            Ok(Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::Timm)))
         } else if weights.contains("vit.embeddings.cls_token") {
             Ok(Self::Classifier(ClassifierLayout::Vit(vit::Dialect::HuggingFace)))
         } else if weights.contains("blocks.0.attn.qkv.weight") {
@@ -120,7 +134,7 @@ impl Layout {
 
 /// What does load.
 pub(super) const SUPPORTED: &str = "supported are ResNets with basic or bottleneck blocks under torchvision's and timm's \
-    names, ViTs that classify by their class token under timm's and Hugging Face's, and CLIPs with a vision transformer \
+    names, ViTs that classify by their class token and ConvNeXts under timm's and Hugging Face's, and CLIPs with a vision transformer \
     under Hugging Face's and open_clip's";
 
 /// Fails if tensors are left that no layer has read, but for those that `ignored` accepts.

@@ -21,6 +21,7 @@
 
 mod classifier;
 mod clip;
+mod convnext;
 mod inspect;
 mod layout;
 mod loading;

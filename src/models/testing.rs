@@ -194,6 +194,67 @@ pub(super) fn hugging_face_vit(timm: &[(String, Tensor)]) -> Vec<(String, Tensor
     renamed
 }
 
+/// The sizes of a ConvNeXt.
+pub(super) struct ConvNextSizes {
+    pub(super) widths: Vec<usize>,
+    pub(super) depths: Vec<usize>,
+    pub(super) classes: usize,
+}
+
+impl ConvNextSizes {
+    /// Its tensors as timm names them.
+    pub(super) fn timm(&self) -> Specs {
+        let mut specs = Specs::new();
+        let mut layer = |name: String, weight: &[usize]| {
+            specs.push((format!("{name}.weight"), weight.to_vec()));
+            specs.push((format!("{name}.bias"), weight[..1].to_vec()));
+        };
+        let mut channels = self.widths[0];
+        layer("stem.0".into(), &[channels, 3, 4, 4]);
+        layer("stem.1".into(), &[channels]);
+        for (stage, (&width, &depth)) in self.widths.iter().zip(&self.depths).enumerate() {
+            if stage > 0 {
+                layer(format!("stages.{stage}.downsample.0"), &[channels]);
+                layer(format!("stages.{stage}.downsample.1"), &[width, channels, 2, 2]);
+            }
+            for block in 0..depth {
+                let name = |part: &str| format!("stages.{stage}.blocks.{block}.{part}");
+                layer(name("conv_dw"), &[width, 1, 7, 7]);
+                layer(name("norm"), &[width]);
+                layer(name("mlp.fc1"), &[4 * width, width]);
+                layer(name("mlp.fc2"), &[width, 4 * width]);
+            }
+            channels = width;
+        }
+        layer("head.norm".into(), &[channels]);
+        layer("head.fc".into(), &[self.classes, channels]);
+        for (stage, (&width, &depth)) in self.widths.iter().zip(&self.depths).enumerate() {
+            specs.extend((0..depth).map(|block| (format!("stages.{stage}.blocks.{block}.gamma"), vec![width])));
+        }
+        specs
+    }
+}
+
+/// The same ConvNeXt under transformers' names.
+pub(super) fn hugging_face_convnext(timm: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    const RENAMED: [(&str, &str); 12] = [
+        ("stem.0", "convnext.embeddings.patch_embeddings"),
+        ("stem.1", "convnext.embeddings.layernorm"),
+        ("stages.", "convnext.encoder.stages."),
+        (".downsample.", ".downsampling_layer."),
+        (".blocks.", ".layers."),
+        ("conv_dw", "dwconv"),
+        ("head.norm", "convnext.layernorm"),
+        ("head.fc", "classifier"),
+        (".norm.", ".layernorm."),
+        ("mlp.fc1", "pwconv1"),
+        ("mlp.fc2", "pwconv2"),
+        ("gamma", "layer_scale_parameter"),
+    ];
+    let renamed = |name: &String| RENAMED.iter().fold(name.clone(), |name, (old, new)| name.replace(old, new));
+    timm.iter().map(|(name, tensor)| (renamed(name), tensor.clone())).collect()
+}
+
 /// Tensors of these shapes, each with its own values; variances are positive.
 pub(super) fn tensors(specs: &Specs) -> Vec<(String, Tensor)> {
     let mut state = 1u32;

@@ -80,13 +80,7 @@ impl Transformer {
 
     /// Depth, heads and activation in words.
     pub(super) fn describe(&self) -> String {
-        let activation = match self.activation {
-            Identity => "no activation",
-            Activation::Relu => "ReLU",
-            Activation::Gelu => "GELU",
-            Activation::QuickGelu => "QuickGELU",
-        };
-        format!("{} blocks of {} heads, {activation}", self.blocks.len(), self.heads)
+        format!("{} blocks of {} heads, {}", self.blocks.len(), self.heads, self.activation.name())
     }
 }
 

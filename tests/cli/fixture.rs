@@ -16,7 +16,7 @@ pub(crate) const CLASSES: [&str; 3] = ["cat", "dog", "ship"];
 /// The concepts.
 pub(crate) const CONCEPTS: [&str; 5] = ["ears", "fur", "water", "metal", "wheels"];
 /// Pixels along an edge of the pictures and of both networks' inputs.
-const EDGE: usize = 32;
+pub(crate) const EDGE: usize = 32;
 /// Printable ASCII, in which the prompts are written.
 const LETTERS: std::ops::RangeInclusive<u8> = b'!'..=b'~';
 /// Pictures of each split.
@@ -170,7 +170,8 @@ pub(crate) fn write_tensors(path: &Path, tensors: &Tensors) {
     safetensors::serialize_to_file(views, None, path).unwrap();
 }
 
-fn formula_tensors(shapes: impl IntoIterator<Item = (String, Vec<usize>)>) -> Tensors {
+/// Tensors of these names and shapes with the formula's values.
+pub(crate) fn formula_tensors(shapes: impl IntoIterator<Item = (String, Vec<usize>)>) -> Tensors {
     let values = |name: &str, shape: &[usize]| formula::tensor(name, shape).into_data();
     shapes.into_iter().map(|(name, shape)| (name.clone(), (shape.clone(), values(&name, &shape)))).collect()
 }

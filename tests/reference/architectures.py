@@ -167,7 +167,7 @@ def small_hugging_face_convnext(name):
         hidden_sizes=[18, 30], depths=[2, 1], num_stages=2, layer_norm_eps=1e-2, image_size=52, num_labels=21
     )
     model = transformers.ConvNextForImageClassification(config)
-    processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 52})
+    processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 52}, crop_pct=1.0)
     blocks = stages(model.convnext.embeddings, [stage.layers for stage in model.convnext.encoder.stages])
     return hugging_face_classifier(name, model, processor, blocks, [])
 

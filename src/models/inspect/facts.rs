@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::image::Preprocess;
 use crate::kernels::Profile;
-use crate::layers::Activation;
 use crate::models::classifier::{NAME_KEYS, is_timm};
 use crate::models::{Classifier, Clip, Model};
 use crate::plan::{Plan, Shape, Source};
@@ -115,7 +114,7 @@ impl ModelFacts {
             Model::Classifier(classifier) => {
                 let network = classifier.network();
                 Self {
-                    activations: BTreeMap::from([("network", name(network.activation()))]),
+                    activations: BTreeMap::from([("network", network.activation().name())]),
                     classes: Some(ClassFacts::of(classifier, files)),
                     plans: vec![PlanFacts::of("image", batch, |plan| record_classifier(classifier, plan))],
                     ..base(vec![network.describe()], network.feature_dim())
@@ -124,7 +123,7 @@ impl ModelFacts {
             Model::Clip(clip) => {
                 let towers = vec![clip.vision().describe(), clip.text().describe()];
                 let activations = [("image", clip.vision().activation()), ("text", clip.text().activation())]
-                    .map(|(t, a)| (t, name(a)));
+                    .map(|(tower, activation)| (tower, activation.name()));
                 Self {
                     activations: BTreeMap::from(activations),
                     text: Some(TextFacts::of(clip)),
@@ -136,15 +135,6 @@ impl ModelFacts {
                 }
             }
         }
-    }
-}
-
-fn name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Identity => "none",
-        Activation::Relu => "ReLU",
-        Activation::Gelu => "GELU",
-        Activation::QuickGelu => "QuickGELU",
     }
 }
 

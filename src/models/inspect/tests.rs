@@ -49,6 +49,50 @@ fn a_file_that_loads_is_described() {
     assert_eq!((plan.batch, plan.input), (4, "image"));
 }
 
+/// A model's folder of these tensors, and its config.json.
+fn inspect_with(tensors: &[(String, Tensor)], config: &str) -> Inspection {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("model.safetensors"), &Weights::from_tensors("", tensors).shards()[0]).unwrap();
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    Inspection::of(folder.path(), 4).unwrap()
+}
+
+#[test]
+fn networks_of_other_families_are_described() {
+    let vit = testing::tensors(&testing::VitSizes::small().timm());
+    let config =
+        r#"{"architecture": "vit", "model_args": {"num_heads": 4}, "pretrained_cfg": {"input_size": [3, 12, 12]}}"#;
+    let sizes = testing::ConvNextSizes { widths: vec![8, 12], depths: vec![1, 1], classes: 5 };
+    let convnext = testing::tensors(&sizes.timm());
+    let plain = r#"{"architecture": "convnext", "pretrained_cfg": {"input_size": [3, 32, 32]}}"#;
+    for (mut tensors, config, dialect, described, lost) in [
+        (
+            vit,
+            config,
+            "VisionTransformer of timm",
+            "ViT (patch 4, width 16, 2 blocks of 4 heads, GELU)",
+            "blocks.1.attn.qkv.bias",
+        ),
+        (convnext, plain, "ConvNeXt of timm", "ConvNeXt (stages 1-1, widths 8-12, GELU)", "stages.1.blocks.0.gamma"),
+    ] {
+        let found = inspect_with(&tensors, config);
+        assert!(found.error.is_none(), "{:?}", found.error);
+        let model = found.model.unwrap();
+        assert_eq!((found.dialect, model.architecture[0].as_str()), (Some(dialect), described));
+        assert_eq!(model.activations["network"], "GELU");
+        assert_eq!(model.preprocess_source.as_deref(), Some("config.json"));
+        assert_eq!((found.tensors.missing.len(), found.tensors.unused.len()), (0, 0));
+
+        let other = format!("{lost}s");
+        rename(&mut tensors, lost, &other);
+        let found = inspect_with(&tensors, config);
+        assert!(found.error.is_some());
+        assert_eq!(names(&found.tensors.missing), [(lost, Some(other.as_str()))]);
+        assert_eq!(names(&found.tensors.unused), [(other.as_str(), Some(lost))]);
+        assert_eq!(found.model.unwrap().architecture, [described]);
+    }
+}
+
 #[test]
 fn a_renamed_tensor_is_found_again() {
     let mut tensors = resnet();
