@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
+use crate::error::{Error, ErrorKind, Result};
 pub use crate::kernels::{Activation, EndToken, Normalization};
-use crate::kernels::{Window, packed_groups, pad4};
+use crate::kernels::{Data, Window, packed_groups, pad4};
 use crate::tensor::Tensor;
 
 /// Packed values that a device keeps for as long as any layer holds them.
@@ -16,13 +19,19 @@ pub struct Parameter(Arc<ParameterData>);
 #[derive(Debug)]
 struct ParameterData {
     name: String,
-    values: Vec<f32>,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
 }
 
 impl Parameter {
     /// A parameter under the name of the tensor it comes from.
     pub fn new(name: impl Into<String>, values: Vec<f32>) -> Self {
-        Self(Arc::new(ParameterData { name: name.into(), values }))
+        Self(Arc::new(ParameterData { name: name.into(), values: Values::F32(values) }))
     }
 
     /// The tensor's name.
@@ -30,14 +39,33 @@ impl Parameter {
         &self.0.name
     }
 
+    /// The same values, each rounded to the nearest of 16 bits. They must be f32.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] naming the tensor and a value that is too large.
+    pub fn in_f16(&self) -> Result<Self> {
+        let values = self.data().f32();
+        let rounded: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+        match rounded.iter().zip(values).find(|(rounded, value)| rounded.is_infinite() && value.is_finite()) {
+            Some((_, value)) => {
+                let message = format!("tensor `{}` holds {value}, and f16 ends at {}", self.name(), f16::MAX);
+                Err(Error::new(ErrorKind::Weights, message).hint("use --precision f32"))
+            }
+            None => Ok(Self(Arc::new(ParameterData { name: self.name().to_owned(), values: Values::F16(rounded) }))),
+        }
+    }
+
     /// The packed values.
-    pub fn values(&self) -> &[f32] {
-        &self.0.values
+    pub fn data(&self) -> Data<'_> {
+        match &self.0.values {
+            Values::F32(values) => Data::F32(values),
+            Values::F16(values) => Data::F16(values),
+        }
     }
 
     /// The packed values' size.
     pub fn bytes(&self) -> u64 {
-        4 * self.values().len() as u64
+        self.data().bytes().len() as u64
     }
 
     /// A number that no other living parameter has.

@@ -12,15 +12,18 @@ mod support {
     pub(crate) mod gemm_text;
 }
 
-use support::gemm_text;
+use support::gemm_text::{self, Weights};
 
 /// The generated shaders are what the generator writes.
 #[test]
 fn generated_shaders_are_up_to_date() {
     let generated = [
-        ("gemm_direct_8", gemm_text::direct(8)),
-        ("gemm_subgroup_16", gemm_text::subgroup(2)),
-        ("gemm_tiled_8x2", gemm_text::tiled(8, 2)),
+        ("gemm_direct_8", gemm_text::direct(8, Weights::F32)),
+        ("gemm_direct_8_f16", gemm_text::direct(8, Weights::F16)),
+        ("gemm_subgroup_16", gemm_text::subgroup(2, Weights::F32)),
+        ("gemm_subgroup_16_f16", gemm_text::subgroup(2, Weights::F16)),
+        ("gemm_tiled_8x2", gemm_text::tiled(8, 2, Weights::F32)),
+        ("gemm_tiled_8x2_f16", gemm_text::tiled(8, 2, Weights::F16)),
     ];
     for (file, text) in generated {
         let path = format!("{}/shaders/{file}.wgsl", env!("CARGO_MANIFEST_DIR"));
@@ -67,11 +70,12 @@ fn uses_subgroups(label: &str) -> bool {
     label.contains("_subgroup")
 }
 
-/// The module and what validation says of it. No capability may be needed beyond what every adapter has (no f16), but for
-/// subgroups where the shader's name says so.
+/// The module and what validation says of it. No capability may be needed beyond what every adapter has (no f16 but for
+/// unpacking it into f32), but for subgroups where the shader's name says so.
 fn validated(label: &str, source: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
-    let capabilities = if uses_subgroups(label) { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let subgroups = if uses_subgroups(label) { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups;
     let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     let info = info.unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
     (module, info)

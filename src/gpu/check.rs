@@ -40,13 +40,14 @@ impl Device {
             .zip(&case.reads)
             .map(|(name, values)| match values {
                 Values::F32(values) => (name.as_str(), Input::F32(values)),
+                Values::F16(values) => (name.as_str(), Input::F16(values)),
                 Values::U32(values) => (name.as_str(), Input::U32(values)),
             })
             .collect();
         let outputs = executable.run(&inputs)?;
         let (found, tolerance): (Vec<f64>, f64) = match case.kernel.output().element {
             Element::F32 => (outputs.tensor("output").data().iter().map(|&v| v.into()).collect(), TOLERANCE),
-            Element::U32 => (outputs.integers("output").iter().map(|&v| v.into()).collect(), 0.0),
+            Element::F16 | Element::U32 => (outputs.integers("output").iter().map(|&v| v.into()).collect(), 0.0),
         };
         let expected = case.expected();
         assert_eq!(found.len(), expected.len(), "{}: {}", case.kernel.name(), case.label);

@@ -183,12 +183,10 @@ impl Shared {
         let mut uploads = lock(&self.uploads);
         uploads.retain(|_, upload| (upload.is_alive)());
         let entry = uploads.entry((parameter.key(), block.cloned())).or_insert_with(|| {
-            let values = parameter.values();
-            let values = block.map_or(Cow::Borrowed(values), |block| block.cut(values).into());
-            Upload {
-                buffer: self.filled_buffer(parameter.name(), bytemuck::cast_slice(&values)),
-                is_alive: Box::new(parameter.liveness()),
-            }
+            let data = parameter.data();
+            let cut = |block: &Block| Cow::Owned(block.cut(data.bytes(), data.element().bytes() as usize));
+            let bytes = block.map_or(Cow::Borrowed(data.bytes()), cut);
+            Upload { buffer: self.filled_buffer(parameter.name(), &bytes), is_alive: Box::new(parameter.liveness()) }
         });
         entry.buffer.clone()
     }

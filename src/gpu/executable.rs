@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use half::f16;
+
 use super::device::{Device, lock};
 use super::outputs::Outputs;
 use super::pipeline::Pipeline;
@@ -18,6 +20,8 @@ const FLOPS_PER_SUBMISSION: u64 = 100_000_000_000;
 pub enum Input<'a> {
     /// Rows of f32, without padding.
     F32(&'a [f32]),
+    /// Floats of 16 bits, as they lie in memory.
+    F16(&'a [f16]),
     /// Unsigned integers.
     U32(&'a [u32]),
     /// Bytes (pixels).
@@ -241,6 +245,7 @@ impl Executable {
                     padded = crate::layers::padded_rows(values, channels);
                     (bytemuck::cast_slice(&padded), values.len())
                 }
+                (Input::F16(values), Element::F16) => (bytemuck::cast_slice(values), values.len()),
                 (Input::U32(values), Element::U32) => (bytemuck::cast_slice(values), values.len()),
                 (Input::Bytes(bytes), Element::U32) => (bytes, bytes.len().div_ceil(4)),
                 (_, element) => {

@@ -29,10 +29,10 @@ impl Block {
         Some(even(columns.div_ceil(4), largest / 4)?.map(block).collect())
     }
 
-    /// The block's values, row by row, out of the whole operand's.
-    pub fn cut<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        let rows = values.chunks_exact(self.stride).take(self.rows.end).skip(self.rows.start);
-        rows.flat_map(|row| &row[self.columns.clone()]).copied().collect()
+    /// The block's bytes, row by row, out of the whole operand's, whose elements are of `size` bytes.
+    pub fn cut(&self, bytes: &[u8], size: usize) -> Vec<u8> {
+        let rows = bytes.chunks_exact(size * self.stride).take(self.rows.end).skip(self.rows.start);
+        rows.flat_map(|row| &row[size * self.columns.start..size * self.columns.end]).copied().collect()
     }
 }
 
@@ -49,19 +49,20 @@ mod tests {
     #[test]
     fn blocks_cover_the_operand_once_and_are_small_enough() {
         let (rows, columns) = (7, 20);
-        let values: Vec<usize> = (0..rows * columns).collect();
+        let cells: Vec<u16> = (0..rows * columns).map(|cell| cell as u16).collect();
+        let cut = |block: &Block| bytemuck::pod_collect_to_vec::<u8, u16>(&block.cut(bytemuck::cast_slice(&cells), 2));
         for largest in 1..=2 * columns {
             let by_rows = Block::of_rows(rows, columns, largest).unwrap();
             assert!(by_rows.iter().all(|block| block.rows.len() <= largest));
-            assert_eq!(by_rows.iter().flat_map(|block| block.cut(&values)).collect::<Vec<_>>(), values);
+            assert_eq!(by_rows.iter().flat_map(cut).collect::<Vec<_>>(), cells);
             let Some(by_columns) = Block::of_columns(rows, columns, largest) else {
                 assert!(largest < 4);
                 continue;
             };
             assert!(by_columns.iter().all(|block| block.columns.len() <= largest && block.columns.start % 4 == 0));
-            let mut cells: Vec<usize> = by_columns.iter().flat_map(|block| block.cut(&values)).collect();
-            cells.sort_unstable();
-            assert_eq!(cells, values);
+            let mut found: Vec<u16> = by_columns.iter().flat_map(cut).collect();
+            found.sort_unstable();
+            assert_eq!(found, cells);
         }
         assert_eq!(Block::of_rows(rows, columns, 0), None);
     }

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
 use super::{
     Activation, Argmax, Attention, AvgPool, Chunk, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
     EmbedTokens, EndPool, EndToken, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts,
@@ -26,6 +28,8 @@ pub struct Case {
 pub enum Values {
     /// Floats.
     F32(Vec<f32>),
+    /// Floats of 16 bits.
+    F16(Vec<f16>),
     /// Unsigned integers.
     U32(Vec<u32>),
 }
@@ -35,6 +39,7 @@ impl Values {
     pub fn data(&self) -> Data<'_> {
         match self {
             Self::F32(values) => Data::F32(values),
+            Self::F16(values) => Data::F16(values),
             Self::U32(values) => Data::U32(values),
         }
     }
@@ -46,6 +51,10 @@ impl Case {
     fn new(label: &'static str, kernel: impl Kernel + 'static, columns: &[usize]) -> Self {
         let values = |(index, operand): (usize, &Operand)| match operand.element {
             Element::F32 => Values::F32(padded_noise(index as u32 + 1, operand.len, columns[index])),
+            Element::F16 => {
+                let noise = padded_noise(index as u32 + 1, operand.len, columns[index]);
+                Values::F16(noise.into_iter().map(f16::from_f32).collect())
+            }
             Element::U32 => Values::U32((0..operand.len as u32).map(|i| hash(i ^ 0x5bd1_e995)).collect()),
         };
         let reads = kernel.reads().iter().enumerate().map(values).collect();
@@ -110,6 +119,7 @@ fn gemm_case(label: &'static str, kernel: Gemm) -> Case {
 
 fn gemm() -> Vec<Case> {
     let activated = |activation, residual, kernel| Gemm { activation, residual, ..kernel };
+    let in_f16 = |kernel| Gemm { weights: Element::F16, ..kernel };
     let mut extremes = gemm_case("GELU far out", activated(Activation::Gelu, false, Gemm::product(9, 1, 5)));
     let ends = [-100.0, -10.5, -4.0, -1e-4, 0.0, 1e-4, 4.0, 10.5, 100.0];
     extremes.reads[0] = Values::F32(ends.iter().flat_map(|&x| [x, 0.0, 0.0, 0.0]).collect());
@@ -132,6 +142,12 @@ fn gemm() -> Vec<Case> {
         gemm_case("patches", conv(2, 24, 3, 20, [8, 8, 0])),
         gemm_case("3×3 with residual", activated(Activation::Relu, true, conv(1, 14, 32, 32, [3, 1, 1]))),
         gemm_case("window as large as the image", conv(2, 3, 4, 8, [3, 1, 0])),
+        gemm_case("f16 weights, primes", in_f16(Gemm::product(67, 37, 29))),
+        gemm_case(
+            "f16 weights, GELU and residual",
+            activated(Activation::Gelu, true, in_f16(Gemm::product(33, 20, 36))),
+        ),
+        gemm_case("f16 weights, 3×3 stride 2, odd", in_f16(conv(3, 7, 5, 6, [3, 2, 1]))),
         gemm_case("flat image", Gemm { height: 1, width: 17, ..conv(2, 1, 8, 8, [3, 1, 1]) }),
     ]
 }

@@ -1,16 +1,20 @@
 //! Convolution and matrix product with a fused epilogue (`shaders/gemm_direct_8.wgsl`, `shaders/gemm_subgroup_16.wgsl`,
-//! `shaders/gemm_tiled_8x2.wgsl`).
+//! `shaders/gemm_tiled_8x2.wgsl`), also with weights in f16 (`shaders/gemm_direct_8_f16.wgsl`,
+//! `shaders/gemm_subgroup_16_f16.wgsl`, `shaders/gemm_tiled_8x2_f16.wgsl`).
 //!
 //! All are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
-//! channels, and a matrix product is a 1×1 window. The shaders add the same products in the same order.
+//! channels, and a matrix product is a 1×1 window. The shaders add the same products in the same order, in f32.
 
 use std::ops::Range;
 
-use super::{Block, Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+use super::{Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
+static DIRECT_F16: Shader = shader!("gemm_direct_8_f16", reads: 4);
 static SUBGROUP: Shader = shader!("gemm_subgroup_16", reads: 4);
+static SUBGROUP_F16: Shader = shader!("gemm_subgroup_16_f16", reads: 4);
 static TILED: Shader = shader!("gemm_tiled_8x2", reads: 4);
+static TILED_F16: Shader = shader!("gemm_tiled_8x2_f16", reads: 4);
 
 /// What is applied to a result before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +124,8 @@ pub struct Gemm {
     pub window: Window,
     /// What is applied at the end.
     pub activation: Activation,
+    /// How the weights are stored: f32, or f16.
+    pub weights: Element,
     /// Whether the fourth operand is added before the activation. Without it that operand is the bias once more.
     pub residual: bool,
 }
@@ -140,6 +146,7 @@ impl Gemm {
             outputs,
             window: Window { height: 1, width: 1, stride: 1, padding: 0 },
             activation: Activation::Identity,
+            weights: Element::F32,
             residual: false,
         }
     }
@@ -174,10 +181,11 @@ impl Gemm {
             size(columns.start / 4),
             size(pad4(self.outputs) / 4),
         ]);
+        let is_half = self.weights == Element::F16;
         let (shader, tile_rows, tile_columns4) = match profile {
-            Profile::Software => (&DIRECT, 8, 8),
-            Profile::SoftwareSubgroups => (&SUBGROUP, 16, 8),
-            Profile::Hardware => (&TILED, 64, 16),
+            Profile::Software => (if is_half { &DIRECT_F16 } else { &DIRECT }, 8, 8),
+            Profile::SoftwareSubgroups => (if is_half { &SUBGROUP_F16 } else { &SUBGROUP }, 16, 8),
+            Profile::Hardware => (if is_half { &TILED_F16 } else { &TILED }, 64, 16),
         };
         let grid = fold(self.rows().div_ceil(tile_rows) * columns4.div_ceil(tile_columns4));
         Launch { shader, constants: Vec::new(), params, grid }
@@ -196,7 +204,7 @@ impl Kernel for Gemm {
         let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
         vec![
             Operand::f32(self.images * self.height * self.width * inputs),
-            Operand::f32(self.taps() * inputs * outputs),
+            Operand { element: self.weights, len: self.taps() * inputs * outputs },
             Operand::f32(outputs),
             Operand::f32(if self.residual { self.rows() * outputs } else { outputs }),
         ]
@@ -217,13 +225,14 @@ impl Kernel for Gemm {
     /// Columns of the weights: each output is still one sum in the same order.
     fn split(&self, profile: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
         let rows = self.taps() * pad4(self.inputs);
-        let columns = (largest / (4 * rows as u64)) as usize;
+        let columns = (largest / (self.weights.bytes() * rows as u64)) as usize;
         let blocks = (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))??;
         Some(blocks.into_iter().map(|block| (block.clone(), self.launch_columns(profile, &block.columns))).collect())
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
-        let [input, weight, bias, residual] = [reads[0].f32(), reads[1].f32(), reads[2].f32(), reads[3].f32()];
+        let [input, bias, residual] = [reads[0].f32(), reads[2].f32(), reads[3].f32()];
+        let weight = reads[1].floats();
         let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
         let (height, width) = self.output_size();
         let mut output = Vec::with_capacity(self.output().len);

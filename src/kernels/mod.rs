@@ -42,6 +42,10 @@ pub use map_distances::{DistanceForm, MapConstants, MapDistances, NO_MAP};
 pub use normalize_image::{Normalization, NormalizeImage};
 pub use pool::{AvgPool, MaxPool, MeanPool};
 
+use std::borrow::Cow;
+
+use half::f16;
+
 /// The shader families that a plan is compiled for, chosen by the kind of adapter.
 ///
 /// Hardware likes tiles in workgroup memory. On software Vulkan a lane is one invocation of a CPU's vector unit, a
@@ -119,8 +123,17 @@ pub struct Launch {
 pub enum Element {
     /// 32-bit float.
     F32,
+    /// 16-bit float, two a word.
+    F16,
     /// 32-bit unsigned integer (indices, token ids, counts, packed bytes).
     U32,
+}
+
+impl Element {
+    /// Its size.
+    pub fn bytes(self) -> u64 {
+        if self == Self::F16 { 2 } else { 4 }
+    }
 }
 
 /// One buffer a kernel reads or writes.
@@ -145,7 +158,7 @@ impl Operand {
 
     /// The operand's size in bytes.
     pub fn bytes(&self) -> u64 {
-        4 * self.len as u64
+        self.element.bytes() * self.len as u64
     }
 }
 
@@ -154,6 +167,8 @@ impl Operand {
 pub enum Data<'a> {
     /// Values of an f32 operand.
     F32(&'a [f32]),
+    /// Values of an f16 operand.
+    F16(&'a [f16]),
     /// Values of a u32 operand.
     U32(&'a [u32]),
 }
@@ -162,11 +177,11 @@ impl<'a> Data<'a> {
     /// The f32 values.
     ///
     /// # Panics
-    /// If the operand holds integers.
+    /// If the operand holds others.
     pub fn f32(self) -> &'a [f32] {
         match self {
             Self::F32(values) => values,
-            Self::U32(_) => panic!("the operand holds u32"),
+            Self::F16(_) | Self::U32(_) => panic!("the operand doesn't hold f32"),
         }
     }
 
@@ -177,7 +192,7 @@ impl<'a> Data<'a> {
     pub fn u32(self) -> &'a [u32] {
         match self {
             Self::U32(values) => values,
-            Self::F32(_) => panic!("the operand holds f32"),
+            Self::F32(_) | Self::F16(_) => panic!("the operand doesn't hold u32"),
         }
     }
 
@@ -185,7 +200,37 @@ impl<'a> Data<'a> {
     pub fn len(self) -> usize {
         match self {
             Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
             Self::U32(values) => values.len(),
+        }
+    }
+
+    /// The floats, exactly.
+    ///
+    /// # Panics
+    /// If the operand holds integers.
+    pub fn floats(self) -> Cow<'a, [f32]> {
+        match self {
+            Self::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
+            Self::F32(_) | Self::U32(_) => self.f32().into(),
+        }
+    }
+
+    /// The element type.
+    pub fn element(self) -> Element {
+        match self {
+            Self::F32(_) => Element::F32,
+            Self::F16(_) => Element::F16,
+            Self::U32(_) => Element::U32,
+        }
+    }
+
+    /// The values as they lie in memory.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::F16(values) => bytemuck::cast_slice(values),
+            Self::U32(values) => bytemuck::cast_slice(values),
         }
     }
 

@@ -79,7 +79,7 @@ impl Plan {
     }
 
     pub(super) fn bytes_of(&self, var: usize) -> u64 {
-        4 * self.values[var].len as u64
+        self.values[var].element.bytes() * self.values[var].len as u64
     }
 
     fn pinned(&self) -> Vec<bool> {

@@ -26,7 +26,7 @@ pub use lifetimes::Slots;
 pub use limits::{Limits, Memory};
 pub use verbs::StoredMaps;
 
-use crate::kernels::{Element, Kernel, pad4};
+use crate::kernels::{Element, Kernel, Operand, pad4};
 use crate::layers::Parameter;
 
 /// A value in a plan.
@@ -218,12 +218,14 @@ impl Plan {
         let expected = kernel.reads();
         assert_eq!(expected.len(), reads.len(), "{}: number of operands", kernel.name());
         for (index, (operand, source)) in expected.iter().zip(&reads).enumerate() {
-            let len = match source {
-                Source::Var(var) => self.values[var.0].len,
-                Source::Parameter(parameter) => parameter.values().len(),
-                Source::Constant(words) => words.len(),
+            let given = match source {
+                Source::Var(var) => Operand { element: self.values[var.0].element, len: self.values[var.0].len },
+                Source::Parameter(parameter) => {
+                    Operand { element: parameter.data().element(), len: parameter.data().len() }
+                }
+                Source::Constant(words) => Operand::u32(words.len()),
             };
-            assert_eq!(operand.len, len, "{}: length of operand {index}", kernel.name());
+            assert_eq!(*operand, given, "{}: operand {index}", kernel.name());
         }
         self.dispatches.push(Dispatch { kernel: Arc::new(kernel), reads, output });
         output

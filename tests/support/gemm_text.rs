@@ -8,6 +8,46 @@ fn each(count: usize, text: &str) -> String {
     (0..count).map(|i| text.replace("$i", &i.to_string())).collect()
 }
 
+/// How the weights are stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Weights {
+    F32,
+    /// Halves, two a word.
+    F16,
+}
+
+impl Weights {
+    /// The declarations at the shader's head.
+    fn head(self) -> String {
+        match self {
+            Self::F32 => HEAD.to_owned(),
+            Self::F16 => HEAD.replace("weight: array<vec4<f32>>", "weight: array<vec2<u32>>") + UNPACK,
+        }
+    }
+
+    /// The vec4 of weights at `index`.
+    fn at(self, index: &str) -> String {
+        match self {
+            Self::F32 => format!("weight[{index}]"),
+            Self::F16 => format!("unpack(weight[{index}])"),
+        }
+    }
+
+    /// What the shader computes with.
+    fn described(self) -> &'static str {
+        match self {
+            Self::F32 => " with a fused epilogue",
+            Self::F16 => " with weights in f16 and a fused epilogue",
+        }
+    }
+}
+
+const UNPACK: &str = "
+fn unpack(halves: vec2<u32>) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y));
+}
+";
+
 const HEAD: &str = "\
 struct Params {
     rows: u32,
@@ -93,7 +133,8 @@ fn origin_of(row: u32) -> vec3<u32> {
 
 /// A register tile without workgroup memory: a lane holds `rows` rows of one vec4 of output channels, and all lanes of
 /// a workgroup read the same input.
-pub(crate) fn direct(rows: usize) -> String {
+pub(crate) fn direct(rows: usize, weights: Weights) -> String {
+    let (head, described) = (weights.head(), weights.described());
     let taps = each(rows, "            let y$i = origin$i.y + dy;\n            let x$i = origin$i.x + dx;\n");
     let inside = each(
         rows,
@@ -102,7 +143,8 @@ pub(crate) fn direct(rows: usize) -> String {
     let all = (0..rows).map(|i| format!("inside{i}")).collect::<Vec<_>>().join(" && ");
     let loads = each(rows, "                    let a$i = input[source$i + c];\n");
     let masked = each(rows, "                    let a$i = select(vec4<f32>(0.0), input[source$i + c], inside$i);\n");
-    let weights = each(4, "                    let w$i = weight[w + $iu * params.outputs4];\n");
+    let load = weights.at("w + $iu * params.outputs4");
+    let weights = each(4, &format!("                    let w$i = {load};\n"));
     let products: String = ["x", "y", "z", "w"]
         .iter()
         .enumerate()
@@ -115,12 +157,12 @@ pub(crate) fn direct(rows: usize) -> String {
     };
     format!(
         "\
-// Convolution and matrix product with a fused epilogue, for software adapters. Written by tests/support/gemm_text.rs.
+// Convolution and matrix product{described}, for software adapters. Written by tests/support/gemm_text.rs.
 //
 // A lane holds {rows} rows of four output channels in registers. The lanes of a workgroup lie along the output channels
 // and read the same input, at an address that doesn't depend on the lane: a broadcast rather than a gather.
 
-{HEAD}
+{head}
 override LANES: u32 = 8;
 {EPILOGUE}{ORIGIN}
 @compute @workgroup_size(LANES)
@@ -153,7 +195,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /// A register tile whose input is gathered once for all lanes: lane `i` of a subgroup of 8 loads the `i`-th row of each
 /// of `vectors` groups of 8 rows and hands each value on to the others, and holds one vec4 of output channels of all rows.
-pub(crate) fn subgroup(vectors: usize) -> String {
+pub(crate) fn subgroup(vectors: usize, weights: Weights) -> String {
+    let (head, described) = (weights.head(), weights.described());
     let rows = 8 * vectors;
     let origins = each(vectors, "    let origin$i = origin_of(row + $iu * 8u + lane);\n");
     let sources = each(
@@ -169,20 +212,20 @@ pub(crate) fn subgroup(vectors: usize) -> String {
                 let (vector, lane) = (row / 8, row % 8);
                 format!("                sum{row} += subgroupBroadcast(a{vector}.{part}, {lane}u) * w{k};\n")
             };
-            let weights = format!("                let w{k} = weight[w + {k}u * params.outputs4];\n");
-            weights + &(0..rows).map(product).collect::<String>()
+            let load = weights.at(&format!("w + {k}u * params.outputs4"));
+            format!("                let w{k} = {load};\n") + &(0..rows).map(product).collect::<String>()
         })
         .collect();
     format!(
         "\
-// Convolution and matrix product with a fused epilogue, for software adapters with subgroups of 8 lanes or more. Written by
+// Convolution and matrix product{described}, for software adapters with subgroups of 8 lanes or more. Written by
 // tests/support/gemm_text.rs.
 //
 // A workgroup is 8 lanes. A lane holds {rows} rows of four output channels in registers, and of the input it loads only the
 // rows of its own number: such an adapter loads every lane's value by itself, even where all lanes ask for the same one, while
 // handing a value on to all lanes costs one instruction.
 
-{HEAD}{EPILOGUE}{ORIGIN}
+{head}{EPILOGUE}{ORIGIN}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let row_tiles = (params.rows + {last_row}u) / {rows}u;
@@ -212,7 +255,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /// Tiles in workgroup memory: 64 lanes share a tile of `8 · rows` rows by `32 · columns` output channels, each
 /// holding `rows` rows of `columns` vec4s.
-pub(crate) fn tiled(rows: usize, columns: usize) -> String {
+pub(crate) fn tiled(rows: usize, columns: usize, weights: Weights) -> String {
+    let (head, described, load) = (weights.head(), weights.described(), weights.at("source"));
     let (tile_rows, tile_columns4) = (8 * rows, 8 * columns);
     assert_eq!(tile_rows, 64, "each lane loads one row of the input tile");
     let pairs =
@@ -233,12 +277,12 @@ pub(crate) fn tiled(rows: usize, columns: usize) -> String {
     let stores = pairs("    store(first_row + $ru * 8u + ty, first_column + tx + 8u * $iu, sum$r_$i);\n");
     format!(
         "\
-// Convolution and matrix product with a fused epilogue, for GPUs. Written by tests/support/gemm_text.rs.
+// Convolution and matrix product{described}, for GPUs. Written by tests/support/gemm_text.rs.
 //
 // 64 lanes share a tile of {tile_rows} rows by {channels} output channels. Each step brings 16 inner channels of both operands into
 // workgroup memory, where a lane reads {rows} vec4s of input and {columns} of weights for every {fmas} multiply-adds.
 
-{HEAD}
+{head}
 // vec4s of a row of the input tile: four and one more, which keeps the lanes on different banks.
 const PITCH: u32 = 5u;
 
@@ -290,7 +334,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let column = first_column + at % {tile_columns4}u;
             let inside = row < 4u * inner4 && column < params.outputs4;
             let source = select(0u, row * params.outputs4 + column, inside);
-            weights[at] = select(vec4<f32>(0.0), weight[source], inside);
+            weights[at] = select(vec4<f32>(0.0), {load}, inside);
         }}
         workgroupBarrier();
         for (var k4 = 0u; k4 < 4u; k4++) {{

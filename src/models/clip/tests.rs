@@ -51,7 +51,7 @@ fn recorded(clip: &Clip) -> (Vec<Vec<f32>>, String) {
     let ids = clip.text_input(&mut plan);
     let text = clip.record_text(&mut plan, ids);
     assert_eq!(plan.shape(image), plan.shape(text));
-    (plan.parameters().iter().map(|parameter| parameter.values().to_vec()).collect(), plan.to_string())
+    (plan.parameters().iter().map(|parameter| parameter.data().f32().to_vec()).collect(), plan.to_string())
 }
 
 #[test]
