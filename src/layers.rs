@@ -338,7 +338,7 @@ mod tests {
             assert_eq!((layer.inputs, layer.outputs), (inputs, outputs));
             let pixels = noise(3, 2 * inputs);
             let padded = padded_rows(&pixels, inputs);
-            let reads = [&padded[..], layer.weight.values(), layer.bias.values(), layer.bias.values()].map(Data::F32);
+            let reads = [Data::F32(&padded), layer.weight.data(), layer.bias.data(), layer.bias.data()];
             let (window, activation, residual) = (layer.window, Activation::Identity, false);
             let (images, height, width) = (1, 1, 2);
             let found = if layer.is_depthwise() {

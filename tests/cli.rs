@@ -6,6 +6,7 @@ mod cli {
     mod dialects;
     pub(crate) mod fixture;
     pub(crate) mod given;
+    pub(crate) mod held;
     mod inspect;
     mod models;
     mod outputs;
@@ -288,21 +289,6 @@ const ROWS: &[Row] = &[
         &["`a` twice"],
     ),
     Row(
-        "a batch that doesn't fit",
-        "classify",
-        |g| {
-            g.classifier = g.spoiled(&g.classifier, enlarge);
-            g.extra = ["--batch", "9", "--memory", "1"].map(str::to_owned).to_vec();
-        },
-        &["a batch of 9 doesn't fit", "bytes of weights", "at most 1048576", "--batch"],
-    ),
-    Row(
-        "a batch that is no number",
-        "classify",
-        |g| g.extra = vec!["--batch".into(), "0".into()],
-        &["--batch", "auto"],
-    ),
-    Row(
         "no attacked images",
         "evaluate filter",
         |g| g.extra = vec!["--attacked".into(), format!("a={}", g.scratch.join("nowhere").display())],
@@ -356,27 +342,9 @@ fn complaints(Row(what, command, spoil, names): &Row) -> Vec<String> {
 
 #[test]
 fn bad_input_is_refused_by_name_and_leaves_the_output_as_it_was() {
-    let complaints: Vec<String> = ROWS.iter().chain(cli::damaged::ROWS).flat_map(complaints).collect();
+    let complaints: Vec<String> =
+        ROWS.iter().chain(cli::damaged::ROWS).chain(cli::held::ROWS).flat_map(complaints).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-}
-
-/// A classifier of larger pictures, of which nine take more than a MiB and one doesn't.
-fn enlarge(classifier: &Path) {
-    edit(&classifier.join("config.json"), "[3,32,32]", "[3,96,96]");
-}
-
-#[test]
-fn an_automatic_batch_fits_the_memory_and_changes_no_result() {
-    let root = tempfile::tempdir().unwrap();
-    let mut given = Given::new("classify", root.path(), root.path());
-    given.classifier = given.spoiled(&given.classifier, enlarge);
-    let mut run = |extra: &[&str]| {
-        given.extra = extra.iter().map(|&arg| arg.to_owned()).collect();
-        heatlens().args(given.args()).assert().success().get_output().stdout.clone()
-    };
-    let expected = run(&["--json", "--batch", "9"]);
-    assert!(!expected.is_empty());
-    assert!(run(&["--json", "--batch", "auto", "--memory", "1"]) == expected);
 }
 
 /// The rows above fail for their own reasons only if what they spoil is sound.

@@ -61,6 +61,31 @@ fn a_product_is_cut_by_its_output_channels() {
 }
 
 #[test]
+fn a_product_with_weights_in_f16_is_cut_later() {
+    let layer = Linear::new("layer", &tensor(3, &[203, 29]), Some(&noise(4, 203)));
+    let halved = Linear { weight: layer.weight.in_f16().unwrap(), ..layer.clone() };
+    assert_eq!(2 * halved.weight.bytes(), layer.weight.bytes());
+    let values = noise(1, 29);
+    // 32 rows of weights: 32 columns of f32 fit, or 64 of f16.
+    for (layer, more) in [(layer, 6), (halved, 3)] {
+        let mut plan = Plan::new(1);
+        let x = plan.input("x", 1, 29);
+        let y = plan.linear(x, &layer, Activation::Relu);
+        plan.output("y", y);
+        assert_cut(&plan, &[("x", Input::F32(&values))], 4 * 32 * 32, more);
+    }
+}
+
+#[test]
+fn a_weight_past_the_range_of_f16_is_an_error_that_names_the_tensor() {
+    let layer = |value| Linear::new("fc.weight", &Tensor::new([1, 2], vec![1.0, value]), None).weight.in_f16();
+    assert!(layer(65_504.0).is_ok() && layer(-65_504.0).is_ok());
+    let error = layer(65_600.0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Weights);
+    assert!(error.to_string().contains("`fc.weight` holds 65600, and f16 ends at 65504"), "{error}");
+}
+
+#[test]
 fn a_convolution_is_cut_by_its_output_channels() {
     let layer = Conv2d::new("conv", &tensor(2, &[70, 5, 3, 3]), None, ConvOptions { stride: 2, padding: 1, groups: 1 });
     let mut plan = Plan::new(2);

@@ -9,6 +9,7 @@ use heatlens::dataset::{BadImages, Dataset, DatasetOptions};
 use heatlens::gpu::{AdapterChoice, DeviceOptions, Power};
 use heatlens::models::Classifier;
 use heatlens::semantics::{Concepts, RunOptions};
+use heatlens::weights::{ModelFiles, Precision};
 use heatlens::{Error, ErrorKind, Observer, Result};
 
 use super::Context;
@@ -35,6 +36,10 @@ pub(crate) struct Global {
     /// memory of their own as much as the driver gives]
     #[arg(long, global = true, value_name = "MIB")]
     pub(crate) memory: Option<NonZeroU64>,
+    /// How models' matrices and convolutions are held on the GPU: f32, or f16, which halves their memory; sums are f32 in both
+    /// [default: f32, or what the bundle or filter was made with]
+    #[arg(long, global = true, value_name = "f32|f16")]
+    pub(crate) precision: Option<Precision>,
     /// Show neither progress nor notices, errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
@@ -78,6 +83,30 @@ impl Global {
         match self.batch {
             Batch::Auto => None,
             Batch::Of(images) => Some(images.get()),
+        }
+    }
+
+    /// The files of a model that is held as was asked for.
+    ///
+    /// # Errors
+    /// Those of [`ModelFiles::open`].
+    pub(crate) fn files(&self, model: &Path) -> Result<ModelFiles> {
+        Ok(ModelFiles::open(model)?.with_precision(self.precision.unwrap_or_default()))
+    }
+
+    /// Refuses a precision that isn't the one `made` was made with: its scores would be compared with others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] naming `made` and both precisions.
+    pub(crate) fn check_precision(&self, made: &Path, precision: Precision) -> Result<()> {
+        match self.precision.filter(|asked| *asked != precision) {
+            None => Ok(()),
+            Some(asked) => {
+                let message =
+                    format!("{}: made with weights in {precision}, and --precision is {asked}", made.display());
+                Err(Error::new(ErrorKind::Mismatch, message)
+                    .hint("leave --precision out, or make bundle and filter anew with it"))
+            }
         }
     }
 

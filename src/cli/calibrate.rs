@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
 pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
     check_output(&args.filter)?;
     let bundle = Bundle::open(&args.bundle)?;
+    context.global.check_precision(&args.bundle, bundle.manifest().classifier.precision)?;
     let images = labelled(&args.images, &bundle.manifest().classes, context)?;
     let options = CalibrateOptions {
         false_reject_rate: args.false_reject_rate,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use heatlens::models::Clip;
 use heatlens::semantics::{EvaluateOptions, Evaluation, KindResult, MethodResult};
+use heatlens::weights::ModelFiles;
 use heatlens::{Error, Filter, Result, files};
 
 use super::Context;
@@ -69,7 +70,12 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Evaluation> {
     let What::Filter(args) = &args.what;
     args.evaluation.as_deref().map(check_output).transpose()?;
     let filter = Filter::open(context.device()?, &args.filter, args.classifier.as_deref())?;
-    let clip = args.clip.as_ref().map(Clip::open).transpose()?;
+    context.global.check_precision(&args.filter, filter.header().classifier.precision)?;
+    let clip = args
+        .clip
+        .as_deref()
+        .map(|clip| Clip::load(&ModelFiles::open(clip)?.with_precision(filter.header().clip.precision)));
+    let clip = clip.transpose()?;
     let classes = filter.header().classes.clone();
     let images = labelled(&args.images, &classes, context)?;
     let attacked = attacked(&args.attacked, &classes, context)?;

@@ -56,6 +56,7 @@ struct Failed<'a> {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let images = Dataset::from_paths(&args.paths, &mut io::stdin().lock())?;
     let filter = Filter::open(context.device()?, &args.filter, args.classifier.as_deref())?;
+    context.global.check_precision(&args.filter, filter.header().classifier.precision)?;
     let options = RunOptions { batch: context.global.batch(), exif: args.exif, ..RunOptions::default() };
     let (mut rejected, mut failed) = (false, false);
     let mut each = |path: &str, verdict: Result<Verdict>| {

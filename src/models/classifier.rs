@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Preprocess, Torchvision};
 use crate::plan::{Plan, Var};
 use crate::progress::Observer;
-use crate::weights::{Config, ModelFiles};
+use crate::weights::{Config, ModelFiles, Precision};
 
 /// Where `config.json` may name the classes: timm's keys, at the top or in `pretrained_cfg`, then transformers'.
 pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_names", "id2label"];
@@ -29,6 +29,7 @@ pub struct Classifier {
     preprocess: Preprocess,
     class_names: Option<Vec<String>>,
     sha256: String,
+    precision: Precision,
 }
 
 impl Classifier {
@@ -67,7 +68,8 @@ impl Classifier {
             None => None,
         };
         let preprocess = preprocess(files, layout, network.input_size(), observer)?;
-        Ok(Self { network, preprocess, class_names, sha256: files.weights().sha256().to_owned() })
+        let (sha256, precision) = (files.weights().sha256().to_owned(), files.weights().precision());
+        Ok(Self { network, preprocess, class_names, sha256, precision })
     }
 
     /// The network.
@@ -88,6 +90,11 @@ impl Classifier {
     /// The SHA-256 of its weights, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// How its weights are held on the GPU.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// An input of 8-bit pixels as [`preprocess`](Self::preprocess) makes them.

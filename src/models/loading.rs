@@ -1,8 +1,8 @@
 //! What the loaders of several networks have in common.
 
 use crate::error::Result;
-use crate::layers::{Activation, LayerNorm, Linear};
-use crate::weights::{Config, Weights};
+use crate::layers::{Activation, Conv2d, LayerNorm, Linear, Parameter};
+use crate::weights::{Config, Precision, Weights};
 
 /// The activation that transformers' configuration has at `path`.
 ///
@@ -42,11 +42,31 @@ pub(super) fn check_timm(config: &Config, pooling: &str, shown: &[&str], plain: 
     Ok(())
 }
 
+/// A matrix as the precision of its weights says.
+pub(super) fn held_linear(weights: &Weights, layer: Linear) -> Result<Linear> {
+    Ok(Linear { weight: held(weights, &layer.weight)?, ..layer })
+}
+
+/// A convolution as the precision of its weights says. Grouped ones stay f32: their weights are few.
+pub(super) fn held_conv(weights: &Weights, layer: Conv2d) -> Result<Conv2d> {
+    if layer.groups > 1 {
+        return Ok(layer);
+    }
+    Ok(Conv2d { weight: held(weights, &layer.weight)?, ..layer })
+}
+
+fn held(weights: &Weights, parameter: &Parameter) -> Result<Parameter> {
+    match weights.precision() {
+        Precision::F32 => Ok(parameter.clone()),
+        Precision::F16 => parameter.in_f16().map_err(|error| error.at(weights.name())),
+    }
+}
+
 /// The linear layer `name`, `[outputs, inputs]` with a bias.
 pub(super) fn linear(weights: &Weights, name: &str, outputs: usize, inputs: usize) -> Result<Linear> {
     let weight = weights.tensor_shaped(&format!("{name}.weight"), &[outputs, inputs])?;
     let bias = weights.vector(&format!("{name}.bias"), outputs)?;
-    Ok(Linear::new(name, &weight, Some(&bias)))
+    held_linear(weights, Linear::new(name, &weight, Some(&bias)))
 }
 
 /// The layer norm `name` over `width` channels.

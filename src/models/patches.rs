@@ -1,5 +1,6 @@
 //! Pictures to the tokens of a vision transformer.
 
+use super::loading::held_conv;
 use crate::error::Result;
 use crate::layers::Activation::Identity;
 use crate::layers::{Conv2d, ConvOptions, PatchEmbedding};
@@ -56,7 +57,7 @@ impl Patches {
         }
         let options = ConvOptions { stride: patch, ..ConvOptions::default() };
         Ok(Self {
-            patch: Conv2d::new(names.weight, &filter, bias.as_deref(), options),
+            patch: held_conv(weights, Conv2d::new(names.weight, &filter, bias.as_deref(), options))?,
             embedding: PatchEmbedding::new("vision embedding", &class, &position),
             image_size: grid * patch,
         })

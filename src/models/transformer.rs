@@ -1,6 +1,6 @@
 //! The pre-norm transformer that ViTs and both towers of a CLIP are made of.
 
-use super::loading::{layer_norm, linear};
+use super::loading::{held_linear, layer_norm, linear};
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
 use crate::layers::{LayerNorm, Linear};
@@ -173,6 +173,6 @@ impl Loader<'_> {
             values
         };
         let weight = Tensor::new([3 * width, width], fold(weight, width * width));
-        Ok(Linear::new(&format!("{prefix}.qkv"), &weight, Some(&fold(bias, width))))
+        held_linear(weights, Linear::new(&format!("{prefix}.qkv"), &weight, Some(&fold(bias, width))))
     }
 }

@@ -75,6 +75,8 @@ fn check_evaluation(evaluation: &semantics::Evaluation, bundle: &Bundle) -> Resu
     let manifest = bundle.manifest();
     let other = if evaluation.classifier.sha256 != manifest.classifier.sha256 {
         "another classifier's filter than the bundle's: the weights' hashes differ"
+    } else if evaluation.classifier.precision != manifest.classifier.precision {
+        "a filter of another precision than the bundle's"
     } else if evaluation.concepts != manifest.concepts {
         "a filter of other concepts than the bundle's"
     } else {

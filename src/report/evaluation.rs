@@ -116,7 +116,12 @@ mod tests {
         let blank = MethodResult { method: HEATMAP.to_owned(), detection: None, detected: None };
         let point = CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 };
         let found = semantics::Evaluation {
-            classifier: ModelIdentity { path: "classifier".into(), sha256: "00".into(), preprocess: "00".into() },
+            classifier: ModelIdentity {
+                path: "classifier".into(),
+                sha256: "00".into(),
+                preprocess: "00".into(),
+                precision: Default::default(),
+            },
             concepts: vec!["wings".to_owned(), "wheels".to_owned()],
             images: 98,
             accuracy: 90.0 / 98.0,

@@ -125,6 +125,7 @@ fn key(device: &Device, inputs: &BuildInputs<'_>, options: &BuildOptions) -> Res
     let text = json(&(
         (SCHEMA, inputs.classifier.sha256(), inputs.clip.sha256(), hash(&aligner)),
         (inputs.classifier.preprocess(), inputs.clip.preprocess()),
+        (inputs.classifier.precision(), inputs.clip.precision()),
         (inputs.concepts.prompts(inputs.templates), inputs.classes, inputs.templates.as_slice()),
         (device.summary().to_string(), samples(inputs.images), options.run.exif),
     ))?;
@@ -177,15 +178,20 @@ fn build(
     }
     let near = near_ties(&samples.scores, TIE_TOLERANCE);
     let correct: usize = (0..inputs.classes.len()).map(|class| sets.correct(class).len()).sum();
-    let classifier = inputs.classifier;
+    let (classifier, clip, identity) = (inputs.classifier, inputs.clip, ModelIdentity::new);
     let manifest = Manifest {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         classes: inputs.classes.to_vec(),
         concepts: inputs.concepts.names().to_vec(),
         templates: inputs.templates.as_slice().to_vec(),
-        classifier: ModelIdentity::new(inputs.classifier_path, classifier.sha256(), classifier.preprocess())?,
-        clip: ModelIdentity::new(inputs.clip_path, inputs.clip.sha256(), inputs.clip.preprocess())?,
+        classifier: identity(
+            inputs.classifier_path,
+            classifier.sha256(),
+            classifier.preprocess(),
+            classifier.precision(),
+        )?,
+        clip: identity(inputs.clip_path, clip.sha256(), clip.preprocess(), clip.precision())?,
         aligner: inputs.aligner.figures().cloned(),
         adapter: device.summary().to_string(),
         images: inputs.images_path.to_owned(),

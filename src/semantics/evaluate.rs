@@ -227,10 +227,14 @@ impl Filter {
     /// Refuses a CLIP other than the one that made the filter's directions.
     fn check_clip(&self, clip: &Clip) -> Result<()> {
         let made = &self.header().clip;
-        if clip.sha256() == made.sha256 {
+        let message = if clip.sha256() != made.sha256 {
+            "another CLIP than the one that made the filter's directions: the weights' hashes differ".to_owned()
+        } else if clip.precision() != made.precision {
+            let (found, expected) = (clip.precision(), made.precision);
+            format!("a CLIP with weights in {found}, and the filter's directions were made in {expected}")
+        } else {
             return Ok(());
-        }
-        let message = "another CLIP than the one that made the filter's directions: the weights' hashes differ";
+        };
         Err(Error::new(ErrorKind::Mismatch, message).hint(format!("that one was at {}", made.path.display())))
     }
 

@@ -76,19 +76,22 @@ pub(crate) struct Checked {
 }
 
 impl Filter {
-    /// Reads a filter and its classifier: the one in the file, or at `classifier`, or at the path the file names.
+    /// Reads a filter and its classifier: the one in the file, or at `classifier`, or at the path the file names. Its weights
+    /// are held in the precision that the filter was calibrated with.
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] for another classifier or another preprocessing than it was calibrated with; those of
     /// reading the files.
     pub fn open(device: &Device, path: &Path, classifier: Option<&Path>) -> Result<Self> {
         let file = FilterFile::open(path)?;
+        let identity = &file.header.classifier;
+        let load = |files: ModelFiles| Classifier::load(&files.with_precision(identity.precision), &Silent);
         let (model, from) = match (&file.classifier, classifier) {
-            (_, Some(from)) => (Classifier::open(from, &Silent)?, from),
-            (Some(embedded), None) => (Classifier::load(&embedded.files(&path.display().to_string())?, &Silent)?, path),
+            (_, Some(from)) => (load(ModelFiles::open(from)?)?, from),
+            (Some(embedded), None) => (load(embedded.files(&path.display().to_string())?)?, path),
             (None, None) => {
-                let from = file.header.classifier.path.as_path();
-                let model = Classifier::open(from, &Silent);
+                let from = identity.path.as_path();
+                let model = ModelFiles::open(from).and_then(load);
                 (model.map_err(|e| e.hint("say where the classifier is with --classifier DIR"))?, from)
             }
         };
@@ -120,7 +123,7 @@ impl Filter {
     }
 
     /// Makes a filter from a bundle and calibrates it on labelled images that it hasn't seen. The classifier is read from
-    /// `classifier`, or from where the bundle's was.
+    /// `classifier`, or from where the bundle's was, and has the bundle's precision.
     ///
     /// # Errors
     /// [`ErrorKind::Overlap`] for images the bundle or its aligner has seen; [`ErrorKind::Data`] for too few images;
@@ -136,6 +139,7 @@ impl Filter {
         let manifest = bundle.manifest();
         let path = classifier.unwrap_or(&manifest.classifier.path);
         let files = ModelFiles::open(path).map_err(|e| e.hint("say where the classifier is with --classifier DIR"))?;
+        let files = files.with_precision(manifest.classifier.precision);
         let model = Classifier::load(&files, observer)?;
         let classes = manifest.classes.len();
         let sets = |set: fn(usize) -> ImageSet| -> Result<_> {
@@ -159,7 +163,7 @@ impl Filter {
             calibration: Calibration { own: None, pooled: None },
             baselines: std::collections::BTreeMap::new(),
             minimum_support: manifest.minimum_support,
-            classifier: ModelIdentity::new(path, model.sha256(), model.preprocess())?,
+            classifier: ModelIdentity::new(path, model.sha256(), model.preprocess(), model.precision())?,
             clip: manifest.clip.clone(),
             adapter: device.summary().to_string(),
             notices: Vec::new(),

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::align::AlignerFigures;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
-use crate::weights::locate;
+use crate::weights::{Precision, locate};
 
 /// The version of the files that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -26,15 +26,18 @@ pub struct ModelIdentity {
     pub sha256: String,
     /// The SHA-256 of its preprocessing.
     pub preprocess: String,
+    /// How its weights were held on the GPU.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl ModelIdentity {
-    pub(crate) fn new(path: &Path, sha256: &str, preprocess: &Preprocess) -> Result<Self> {
+    pub(crate) fn new(path: &Path, sha256: &str, preprocess: &Preprocess, precision: Precision) -> Result<Self> {
         // A name in the Hugging Face cache is only good in one environment; the snapshot's path is good everywhere on this
         // machine. A model from memory has a path that leads nowhere.
         let path = locate(path).unwrap_or_else(|_| path.to_owned());
         let path = std::path::absolute(&path).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path, sha256: sha256.to_owned(), preprocess: preprocess_hash(preprocess)? })
+        Ok(Self { path, sha256: sha256.to_owned(), preprocess: preprocess_hash(preprocess)?, precision })
     }
 }
 

@@ -10,6 +10,7 @@ use super::reference;
 use super::sets::Sets;
 use crate::dataset::ContentHash;
 use crate::tensor::Tensor;
+use crate::weights::Precision;
 
 /// (label, prediction, images): `plane` has both maps, `ship` too few misses, `cat` no image at all though one is taken for it.
 const GROUPS: [(usize, usize, usize); 5] = [(0, 0, 9), (0, 1, 7), (1, 1, 6), (1, 0, 2), (0, 2, 1)];
@@ -74,6 +75,7 @@ pub(crate) fn bundle() -> Bundle {
         path: PathBuf::from("models").join(name),
         sha256: format!("{name}-weights"),
         preprocess: format!("{name}-preprocessing"),
+        precision: Precision::F32,
     };
     Bundle {
         manifest: Manifest {

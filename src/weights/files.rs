@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Weights, hub};
+use super::{Config, Precision, Weights, hub};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What to do with a file that only Python can read.
@@ -58,6 +58,13 @@ impl ModelFiles {
     /// A model from memory: its weights and its configuration files by their usual names.
     pub fn from_parts(weights: Weights, configs: Vec<(String, Config)>) -> Self {
         Self { weights, configs, folder: None }
+    }
+
+    /// The same files for a model whose weights are of this precision on the GPU.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.weights.precision = precision;
+        self
     }
 
     /// The same files with the weights that `change` makes of theirs.

@@ -18,6 +18,7 @@ mod files;
 pub mod formula;
 mod hub;
 mod names;
+mod precision;
 mod survey;
 
 use std::borrow::Cow;
@@ -37,6 +38,7 @@ use crate::tensor::Tensor;
 pub use config::Config;
 pub use files::ModelFiles;
 pub use hub::{is_model_name, locate};
+pub use precision::Precision;
 pub(crate) use survey::Missing;
 
 /// The tensors of one safetensors file, or of the shards of one model.
@@ -48,6 +50,7 @@ pub struct Weights {
     metadata: HashMap<String, String>,
     sha256: OnceLock<String>,
     survey: Option<survey::Survey>,
+    precision: Precision,
 }
 
 /// Where a tensor lies, and whether anybody has read it.
@@ -100,7 +103,7 @@ impl Weights {
                 }
             }
         }
-        Ok(Self { name, shards, tensors, metadata, sha256: OnceLock::new(), survey: None })
+        Ok(Self { name, shards, tensors, metadata, sha256: OnceLock::new(), survey: None, precision: Precision::F32 })
     }
 
     /// Tensors from memory, as if a file held them; of equal names the last counts.
@@ -109,6 +112,11 @@ impl Weights {
         let unique: BTreeMap<_, _> = views.collect();
         let bytes = safetensors::serialize(unique, None).expect("f32 tensors always make a valid file");
         Self::from_bytes(name, bytes).expect("a file that was just made is whole")
+    }
+
+    /// How models are to hold its matrices and convolutions.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What stands for the file in errors: its path.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use heatlens::dataset::{Dataset, DatasetOptions};
 use heatlens::models::{Classifier, Clip};
 use heatlens::semantics::{AlignOptions, BuildInputs, BuildOptions, Concepts, Templates};
+use heatlens::weights::{ModelFiles, Precision};
 use heatlens::{Aligner, Bundle, Device, Observer, Result, Silent};
 
 /// The demo's models and lists.
@@ -22,10 +23,16 @@ pub(crate) fn path(part: &str) -> PathBuf {
 
 impl Demo {
     pub(crate) fn open() -> Self {
+        Self::open_in(Precision::F32)
+    }
+
+    /// The demo with its models held in a precision.
+    pub(crate) fn open_in(precision: Precision) -> Self {
+        let files = |part| ModelFiles::open(path(part)).unwrap().with_precision(precision);
         let classes = std::fs::read_to_string(path("classes.txt")).unwrap();
         Self {
-            classifier: Classifier::open(path("classifier"), &Silent).unwrap(),
-            clip: Clip::open(path("clip")).unwrap(),
+            classifier: Classifier::load(&files("classifier"), &Silent).unwrap(),
+            clip: Clip::load(&files("clip")).unwrap(),
             classes: classes.lines().map(str::to_owned).collect(),
             concepts: Concepts::from_file(path("concepts.txt")).unwrap(),
         }

@@ -12,13 +12,14 @@ pub use text::ClipText;
 pub use vision::ClipVision;
 
 use super::layout::{ClipLayout, Layout, refuse_unread};
+use super::loading::held_linear;
 use super::{normalize, parameter_count, pixel_input};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
 use crate::layers::Linear;
 use crate::plan::{Plan, Var};
 use crate::text::Tokenizer;
-use crate::weights::{ModelFiles, Weights};
+use crate::weights::{ModelFiles, Precision, Weights};
 use names::Names;
 use settings::ClipSettings;
 
@@ -32,6 +33,7 @@ pub struct Clip {
     logit_scale: f32,
     parameters: usize,
     sha256: String,
+    precision: Precision,
 }
 
 impl Clip {
@@ -78,7 +80,8 @@ impl Clip {
         };
         let tokenizer = tokenizer(files, &text)?;
         let (parameters, sha256) = (parameter_count(weights), weights.sha256().to_owned());
-        Ok(Self { vision, text, tokenizer, preprocess, logit_scale, parameters, sha256 })
+        let precision = weights.precision();
+        Ok(Self { vision, text, tokenizer, preprocess, logit_scale, parameters, sha256, precision })
     }
 
     /// The image tower.
@@ -121,6 +124,11 @@ impl Clip {
         &self.sha256
     }
 
+    /// How the weights of both towers are held on the GPU.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// An input of 8-bit pixels as [`preprocess`](Self::preprocess) makes them.
     pub fn image_input(&self, plan: &mut Plan) -> Var {
         pixel_input(plan, &self.preprocess)
@@ -160,7 +168,7 @@ fn projection(weights: &Weights, name: &str, width: usize, transposed: bool) -> 
     } else {
         weights.tensor_shaped(name, &[rows, width])?
     };
-    Ok(Linear::new(name, &weight, None))
+    held_linear(weights, Linear::new(name, &weight, None))
 }
 
 fn logit_scale(weights: &Weights) -> Result<f32> {

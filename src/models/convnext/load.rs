@@ -5,7 +5,7 @@ use super::{Block, ConvNext, Stage};
 use crate::error::Result;
 use crate::layers::{Conv2d, ConvOptions, Linear};
 use crate::models::layout::refuse_unread;
-use crate::models::loading::{layer_norm, linear};
+use crate::models::loading::{held_conv, held_linear, layer_norm, linear};
 use crate::models::parameter_count;
 use crate::tensor::Tensor;
 use crate::weights::{ModelFiles, Weights};
@@ -170,7 +170,8 @@ impl Loader<'_> {
         let [outputs, _, edge, _] = self.weights.extents(&weight)?;
         let filter = self.weights.tensor_shaped(&weight, &[outputs, inputs, edge, edge])?;
         let bias = self.weights.vector(&format!("{name}.bias"), outputs)?;
-        Ok(Conv2d::new(&weight, &filter, Some(&bias), ConvOptions { stride: edge, ..ConvOptions::default() }))
+        let options = ConvOptions { stride: edge, ..ConvOptions::default() };
+        held_conv(self.weights, Conv2d::new(&weight, &filter, Some(&bias), options))
     }
 
     /// A convolution of each channel by itself, padded so that it keeps the size.
@@ -185,7 +186,7 @@ impl Loader<'_> {
         }
         let bias = self.weights.vector(&format!("{name}.bias"), width)?;
         let options = ConvOptions { padding: edge / 2, groups: width, ..ConvOptions::default() };
-        Ok(Conv2d::new(&weight, &filter, Some(&bias), options))
+        held_conv(self.weights, Conv2d::new(&weight, &filter, Some(&bias), options))
     }
 
     /// A linear layer, which timm's smaller models store as a 1×1 convolution, with each output multiplied by its `scale`.
@@ -204,6 +205,6 @@ impl Loader<'_> {
                 }
             }
         }
-        Ok(Linear::new(name, &matrix, Some(&bias)))
+        held_linear(self.weights, Linear::new(name, &matrix, Some(&bias)))
     }
 }

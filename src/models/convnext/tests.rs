@@ -46,7 +46,7 @@ fn recorded(classifier: &Classifier) -> (Vec<Vec<f32>>, String) {
     let mut plan = Plan::new(2);
     let pixels = classifier.input(&mut plan);
     classifier.record(&mut plan, pixels);
-    (plan.parameters().iter().map(|parameter| parameter.values().to_vec()).collect(), plan.to_string())
+    (plan.parameters().iter().map(|parameter| parameter.data().f32().to_vec()).collect(), plan.to_string())
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn layer_scale_is_folded_and_1x1_convolutions_are_matrices() {
     let last = |tensors: &[(String, Tensor)]| {
         let convnext = ConvNext::from_weights(&Weights::from_tensors("c", tensors), Dialect::Timm, plain()).unwrap();
         let fc2 = &convnext.stages[0].blocks[0].fc2;
-        (fc2.weight.values().to_vec(), fc2.bias.values().to_vec())
+        (fc2.weight.data().f32().to_vec(), fc2.bias.data().f32().to_vec())
     };
     let scale: Vec<f32> = (0..8).map(|channel| 0.5f32.powi(channel)).collect();
     tensors.iter_mut().find(|(name, _)| name == "stages.0.blocks.0.gamma").unwrap().1 = Tensor::new([8], scale.clone());

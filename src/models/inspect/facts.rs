@@ -75,7 +75,7 @@ pub struct PlanFacts {
     pub pipelines: usize,
     /// Inputs a run, to which the figures below belong.
     pub batch: usize,
-    /// Bytes of all parameters, packed as f32.
+    /// Bytes of all parameters, packed in the precision asked for.
     pub parameter_bytes: u64,
     /// Bytes of all inputs, intermediate values and results.
     pub value_bytes: u64,

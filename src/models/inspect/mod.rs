@@ -2,8 +2,9 @@
 //!
 //! ```no_run
 //! use heatlens::models::Inspection;
+//! use heatlens::weights::Precision;
 //!
-//! let inspection = Inspection::of("openai/clip-vit-base-patch32", 32)?;
+//! let inspection = Inspection::of("openai/clip-vit-base-patch32", 32, Precision::F32)?;
 //! for plan in inspection.model.iter().flat_map(|model| &model.plans) {
 //!     println!("{}: {:.1} GFLOP, {} bytes of GPU memory", plan.input, plan.flops as f64 / 1e9, plan.gpu_bytes);
 //! }
@@ -27,7 +28,7 @@ use super::{Model, parameter_count};
 use crate::error::{Error, Result};
 use crate::image::Preprocess;
 use crate::progress::Observer;
-use crate::weights::{ModelFiles, Weights, locate};
+use crate::weights::{ModelFiles, Precision, Weights, locate};
 
 /// What there is to say about a model's files.
 #[derive(Debug, Serialize)]
@@ -77,14 +78,14 @@ pub struct FileFacts {
 
 impl Inspection {
     /// Inspects the model at `path`, a folder, a `.safetensors` file or a name in the Hugging Face cache; memory is planned for
-    /// `batch` inputs at a time.
+    /// `batch` inputs at a time and weights of `precision`.
     ///
     /// # Errors
     /// Those of [`ModelFiles::open`]; a model that doesn't load is described as far as possible, and its error is in
     /// [`error`](Self::error).
-    pub fn of(path: impl AsRef<Path>, batch: usize) -> Result<Self> {
+    pub fn of(path: impl AsRef<Path>, batch: usize, precision: Precision) -> Result<Self> {
         let path = locate(path)?;
-        let files = ModelFiles::open(&path)?;
+        let files = ModelFiles::open(&path)?.with_precision(precision);
         let file = FileFacts::of(&files);
         let dialect = Layout::of(files.weights()).ok().map(Layout::describe);
         let notes = Notes::default();

@@ -12,7 +12,7 @@ fn inspect(tensors: &[(String, Tensor)]) -> Inspection {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, &Weights::from_tensors("", tensors).shards()[0]).unwrap();
-    Inspection::of(&path, 4).unwrap()
+    Inspection::of(&path, 4, Precision::F32).unwrap()
 }
 
 fn resnet() -> Vec<(String, Tensor)> {
@@ -54,7 +54,7 @@ fn inspect_with(tensors: &[(String, Tensor)], config: &str) -> Inspection {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("model.safetensors"), &Weights::from_tensors("", tensors).shards()[0]).unwrap();
     fs::write(folder.path().join("config.json"), config).unwrap();
-    Inspection::of(folder.path(), 4).unwrap()
+    Inspection::of(folder.path(), 4, Precision::F32).unwrap()
 }
 
 #[test]
@@ -141,5 +141,5 @@ fn an_unknown_network_is_described_by_its_names() {
     assert_eq!(found.file.groups, BTreeMap::from([("encoder".to_owned(), 2), ("head".to_owned(), 1)]));
     assert_eq!((found.dialect, found.file.parameters), (None, 12));
     assert!(found.model.is_none());
-    assert!(Inspection::of(Path::new("no/such/folder"), 1).is_err());
+    assert!(Inspection::of(Path::new("no/such/folder"), 1, Precision::F32).is_err());
 }

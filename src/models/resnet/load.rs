@@ -4,6 +4,7 @@ use super::{Block, Resnet, settings};
 use crate::error::Result;
 use crate::layers::{BatchNorm, Conv2d, ConvOptions, Linear};
 use crate::models::layout::{SUPPORTED, refuse_unread};
+use crate::models::loading::{held_conv, held_linear};
 use crate::models::parameter_count;
 use crate::progress::Observer;
 use crate::weights::{ModelFiles, Weights};
@@ -60,6 +61,7 @@ impl Resnet {
         let [classes, _] = weights.extents("fc.weight")?;
         let head = weights.tensor_shaped("fc.weight", &[classes, channels])?;
         let head = Linear::new("fc.weight", &head, Some(&weights.vector("fc.bias", classes)?));
+        let head = held_linear(weights, head)?;
         refuse_unread(weights, "ResNet", |name| name.ends_with("num_batches_tracked"))?;
         Ok(Self { stem, layers, head, parameters: parameter_count(weights) })
     }
@@ -133,5 +135,6 @@ fn conv(weights: &Weights, name: &str, norm: &str, inputs: usize, stride: usize)
     if let Some(at) = norm.variance.iter().position(|&variance| variance < 0.0) {
         return Err(weights.error(format!("the running variance behind `{name}` is {} at {at}", norm.variance[at])));
     }
-    Ok(Conv2d::folded(&name, &weight, &norm, ConvOptions { stride, padding: height / 2, groups: 1 }))
+    let options = ConvOptions { stride, padding: height / 2, groups: 1 };
+    held_conv(weights, Conv2d::folded(&name, &weight, &norm, options))
 }

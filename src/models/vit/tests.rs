@@ -39,7 +39,7 @@ fn recorded(classifier: &Classifier) -> (Vec<Vec<f32>>, String) {
     let mut plan = Plan::new(2);
     let pixels = classifier.input(&mut plan);
     classifier.record(&mut plan, pixels);
-    (plan.parameters().iter().map(|parameter| parameter.values().to_vec()).collect(), plan.to_string())
+    (plan.parameters().iter().map(|parameter| parameter.data().f32().to_vec()).collect(), plan.to_string())
 }
 
 #[test]
