@@ -4,6 +4,8 @@ struct Params {
     images: u32,
     tokens: u32,
     channels4: u32,
+    // Class tokens: 1, or as many as images.
+    classes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let row = index / params.channels4;
     let token = row % params.tokens;
     let image = row / params.tokens;
-    var value = class_token[channel];
+    var value = class_token[(image % params.classes) * params.channels4 + channel];
     if token > 0u {
         value = patches[(image * (params.tokens - 1u) + token - 1u) * params.channels4 + channel];
     }

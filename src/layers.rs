@@ -278,6 +278,25 @@ impl PatchEmbedding {
     }
 }
 
+/// What attention pooling adds to an image's rows: a position for their mean, which it puts before them, and for each.
+#[derive(Debug, Clone)]
+pub struct PositionEmbedding {
+    /// Positions `[rows + 1, channels]`, padded.
+    pub position: Parameter,
+    /// Tokens: rows + 1.
+    pub tokens: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl PositionEmbedding {
+    /// From `position [tokens, channels]`.
+    pub fn new(name: &str, position: &Tensor) -> Self {
+        let values = padded_rows(position.data(), position.columns());
+        Self { position: Parameter::new(name, values), tokens: position.rows(), channels: position.columns() }
+    }
+}
+
 /// A table of token vectors and their positions.
 #[derive(Debug, Clone)]
 pub struct TokenEmbedding {

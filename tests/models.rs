@@ -22,15 +22,23 @@ const COSINE: f64 = 0.99999;
 /// Per network the largest `max|Δ| / max|golden|` of any block or output. The contract is 1e-3 for logits; these are a few
 /// times what adapters give, so that what is only slightly wrong shows as well. ResNet-50 has the most layers that amplify
 /// rounding: PyTorch's own f32 results are off by 3e-5.
-const TOLERANCES: [(&str, f64); 18] = [
+const TOLERANCES: [(&str, f64); 29] = [
     ("small-basic", 1e-5),
     ("small-basic-f16", 1e-5),
     ("small-basic-bf16", 1e-5),
     ("small-bottleneck", 1e-5),
+    ("small-resnet34", 2e-5),
+    ("small-resnet26d", 1e-5),
+    ("small-resnet10t", 1e-5),
+    ("small-resnet-hf-basic", 1e-5),
+    ("small-resnet-hf", 1e-5),
+    ("small-resnet-hf-v1", 1e-5),
     ("small-clip-hf", 1e-5),
     ("small-clip-hf-f16", 1e-5),
     ("small-clip-hf-bf16", 1e-5),
     ("small-clip-openclip", 1e-5),
+    ("small-clip-custom-text", 1e-5),
+    ("small-clip-resnet", 1e-5),
     ("small-vit-timm", 1e-5),
     ("small-vit-hf", 1e-5),
     ("small-convnext-timm", 1e-5),
@@ -39,16 +47,20 @@ const TOLERANCES: [(&str, f64); 18] = [
     ("convnext-tiny", 1e-5),
     ("resnet18", 2e-5),
     ("resnet50", 2e-4),
+    ("resnext50-32x4d", 1e-5),
+    ("wide-resnet50-2", 1e-5),
+    ("clip-rn50-openclip", 2e-4),
     ("clip-vit-b-32-hf", 2e-5),
     ("clip-vit-b-32-openclip", 2e-5),
 ];
 
 /// Per network how far rounding its weights to f16 may move an output: `max|Δ| / max|golden|`, and 1 − cosine. They are about
 /// three times what was measured; ResNet-50 with its made-up weights amplifies rounding here too.
-const F16: [(&str, f64, f64); 8] = [
+const F16: [(&str, f64, f64); 9] = [
     ("small-basic", 3e-3, 5e-6),
     ("small-bottleneck", 5e-3, 6e-6),
     ("small-clip-hf", 2e-3, 1e-6),
+    ("small-clip-resnet", 5e-3, 4e-6),
     ("small-vit-hf", 2e-3, 2e-6),
     ("small-convnext-hf", 2e-3, 1e-6),
     ("resnet18", 4e-3, 4e-6),
@@ -303,6 +315,28 @@ fn small_resnet_of_bottlenecks_on_odd_sizes() {
 }
 
 #[test]
+fn small_resnet_as_deep_as_the_34() {
+    check_classifier("small-resnet34", &all_profiles(), &BATCHES[..2]);
+}
+
+#[test]
+fn small_resnet_of_timm_with_pooled_shortcuts_on_odd_sizes() {
+    check_classifier("small-resnet26d", &all_profiles(), &BATCHES);
+}
+
+#[test]
+fn small_resnet_of_timm_with_a_tiered_stem() {
+    check_classifier("small-resnet10t", &all_profiles(), &BATCHES);
+}
+
+#[test]
+fn small_resnets_of_hugging_face() {
+    check_classifier("small-resnet-hf-basic", &all_profiles(), &BATCHES[..2]);
+    check_classifier("small-resnet-hf", &all_profiles(), &BATCHES);
+    check_classifier("small-resnet-hf-v1", &all_profiles(), &BATCHES[..2]);
+}
+
+#[test]
 fn small_clip_of_hugging_face() {
     check_clip("small-clip-hf", &all_profiles(), &BATCHES);
 }
@@ -320,6 +354,16 @@ fn small_clip_from_bf16() {
 #[test]
 fn small_clip_of_open_clip() {
     check_clip("small-clip-openclip", &all_profiles(), &BATCHES);
+}
+
+#[test]
+fn small_clip_of_open_clip_with_its_text_tower_apart() {
+    check_clip("small-clip-custom-text", &all_profiles(), &BATCHES[..2]);
+}
+
+#[test]
+fn small_clip_with_a_resnet() {
+    check_clip("small-clip-resnet", &all_profiles(), &BATCHES);
 }
 
 #[test]
@@ -354,6 +398,9 @@ fn wrong_settings_show() {
         ("small-clip-hf", "/text_config/num_attention_heads", json!(4), "text.embedding"),
         ("small-clip-hf", "/text_config/layer_norm_eps", json!(1e-3), "text.embedding"),
         ("small-clip-hf", "/text_config/eos_token_id", json!(126), "text.embedding"),
+        ("small-resnet-hf-basic", "/hidden_act", json!("relu"), "logits"),
+        ("small-resnet-hf", "/downsample_in_bottleneck", json!(true), "logits"),
+        ("small-resnet-hf-v1", "/downsample_in_bottleneck", json!(false), "logits"),
         ("small-vit-hf", "/hidden_act", json!("quick_gelu"), "logits"),
         ("small-vit-hf", "/num_attention_heads", json!(2), "logits"),
         ("small-vit-hf", "/layer_norm_eps", json!(1e-3), "logits"),
@@ -393,6 +440,18 @@ fn resnet_50() {
     check_classifier("resnet50", &own_profile(), &BATCHES[..1]);
 }
 
+/// Layers of full width, one block each.
+#[test]
+fn resnext_50_and_wide_resnet_50() {
+    check_classifier("resnext50-32x4d", &own_profile(), &BATCHES[..2]);
+    check_classifier("wide-resnet50-2", &own_profile(), &BATCHES[..1]);
+}
+
+#[test]
+fn clip_rn50_of_open_clip() {
+    check_clip("clip-rn50-openclip", &own_profile(), &[]);
+}
+
 #[test]
 fn clip_vit_b_32_of_hugging_face() {
     check_clip("clip-vit-b-32-hf", &own_profile(), &BATCHES[..1]);
@@ -405,7 +464,9 @@ fn clip_vit_b_32_of_open_clip() {
 
 #[test]
 fn small_networks_in_f16() {
-    for name in ["small-basic", "small-bottleneck", "small-clip-hf", "small-vit-hf", "small-convnext-hf"] {
+    for name in
+        ["small-basic", "small-bottleneck", "small-clip-hf", "small-clip-resnet", "small-vit-hf", "small-convnext-hf"]
+    {
         check_f16(name, &all_profiles(), &BATCHES);
     }
 }

@@ -100,8 +100,9 @@ fn check_kernels(device: &Device, observer: &dyn Observer) -> Result<Vec<KernelF
 
 /// The largest values of well-known models for one image: `(model, value, bytes)`. Weights don't count: those that are too
 /// large to be bound are cut.
-const LARGEST: [(&str, &str, u64); 4] = [
+const LARGEST: [(&str, &str, u64); 5] = [
     ("ResNet-50", "112×112×64", 4 * 112 * 112 * 64),
+    ("CLIP RN50x64", "224×224×128", 4 * 224 * 224 * 128),
     ("CLIP ViT-B/32", "50×3072", 4 * 50 * 3072),
     ("CLIP ViT-L/14", "257×4096", 4 * 257 * 4096),
     ("CLIP ViT-H/14", "257×5120", 4 * 257 * 5120),

@@ -8,6 +8,8 @@ static PATCHES: Shader = shader!("embed_patches", reads: 3);
 static TOKENS: Shader = shader!("embed_tokens", reads: 3);
 
 /// The class token before each image's patches, and a position added to every token.
+///
+/// The class token is one for all images, or each image has its own (the mean of its patches, say).
 #[derive(Debug, Clone)]
 pub struct EmbedPatches {
     /// Images.
@@ -16,6 +18,8 @@ pub struct EmbedPatches {
     pub tokens: usize,
     /// Channels.
     pub channels: usize,
+    /// Class tokens: 1, or as many as images.
+    pub classes: usize,
 }
 
 impl Kernel for EmbedPatches {
@@ -26,7 +30,7 @@ impl Kernel for EmbedPatches {
     fn reads(&self) -> Vec<Operand> {
         let channels = pad4(self.channels);
         let patches = self.images * (self.tokens - 1) * channels;
-        vec![Operand::f32(patches), Operand::f32(channels), Operand::f32(self.tokens * channels)]
+        vec![Operand::f32(patches), Operand::f32(self.classes * channels), Operand::f32(self.tokens * channels)]
     }
 
     fn output(&self) -> Operand {
@@ -38,15 +42,17 @@ impl Kernel for EmbedPatches {
     }
 
     fn launch(&self, _: Profile) -> Launch {
-        let params = params(&[size(self.images), size(self.tokens), size(pad4(self.channels) / 4)]);
+        let params = params(&[size(self.images), size(self.tokens), size(pad4(self.channels) / 4), size(self.classes)]);
         Launch { shader: &PATCHES, constants: Vec::new(), params, grid: fold(self.output().len.div_ceil(256)) }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
         let [patches, class, position] = [reads[0].f32(), reads[1].f32(), reads[2].f32()];
-        let image_len = (self.tokens - 1) * pad4(self.channels);
+        let channels = pad4(self.channels);
+        let image_len = (self.tokens - 1) * channels;
         let mut output = Vec::with_capacity(self.output().len);
         for image in 0..self.images {
+            let class = &class[image % self.classes * channels..][..channels];
             let tokens = class.iter().chain(&patches[image * image_len..(image + 1) * image_len]);
             output.extend(tokens.zip(position).map(|(&value, &position)| f64::from(value) + f64::from(position)));
         }

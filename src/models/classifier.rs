@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::convnext::ConvNext;
 use super::layout::{ClassifierLayout, Layout};
-use super::resnet::Resnet;
+use super::resnet::{self, Resnet};
 use super::vit::Vit;
 use super::{ClassifierOutput, InputSize, Network, normalize, pixel_input};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,9 @@ pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_na
 
 /// transformers' file that says how pictures are prepared.
 const PROCESSOR: &str = "preprocessor_config.json";
+
+/// The layout that has a preprocessing of its own: torchvision writes no configuration.
+const TORCHVISION: ClassifierLayout = ClassifierLayout::Resnet(resnet::Dialect::Torchvision);
 
 /// A classifier with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -43,8 +46,8 @@ impl Classifier {
 
     /// Loads a classifier from its files.
     ///
-    /// Preprocessing is that of timm's `config.json`, or of transformers' `preprocessor_config.json`, or else, for a ResNet,
-    /// torchvision's first ImageNet preset, with a notice. Class names are `label_names` or `id2label` of `config.json`.
+    /// Preprocessing is that of timm's `config.json`, or of transformers' `preprocessor_config.json`, or else, for a ResNet
+    /// under torchvision's names, torchvision's first ImageNet preset, with a notice. Class names are `label_names` or `id2label` of `config.json`.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is another network or a variant that isn't supported, or if a
@@ -56,7 +59,7 @@ impl Classifier {
             Layout::Clip(_) => return Err(files.weights().error("a CLIP; an image classifier was expected")),
         };
         let network: Arc<dyn Network> = match layout {
-            ClassifierLayout::Resnet => Arc::new(Resnet::load(files, observer)?),
+            ClassifierLayout::Resnet(dialect) => Arc::new(Resnet::load(files, dialect, observer)?),
             ClassifierLayout::ConvNext(dialect) => Arc::new(ConvNext::load(files, dialect)?),
             ClassifierLayout::Vit(dialect) => Arc::new(Vit::load(files, dialect)?),
         };
@@ -132,7 +135,7 @@ fn preprocess(
     let config = files.config("config.json");
     let (preprocess, config) = match config.filter(|config| is_timm(config)) {
         Some(config) => (Preprocess::from_timm(config.value(), Path::new(config.name()))?, config),
-        None if layout == ClassifierLayout::Resnet && files.config(PROCESSOR).is_none() => {
+        None if layout == TORCHVISION && files.config(PROCESSOR).is_none() => {
             let name = files.weights().name();
             observer.notice(&format!(
                 "{name}: no configuration beside it says how pictures are prepared; torchvision's IMAGENET1K_V1 preset is used"

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Weights;
 
-use super::{convnext, vit};
+use super::{convnext, resnet, vit};
 
 /// The key layouts that load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(super) enum Layout {
 /// The key layouts of classifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClassifierLayout {
-    /// A ResNet of torchvision or timm.
-    Resnet,
+    /// A ResNet.
+    Resnet(resnet::Dialect),
     /// A ConvNeXt.
     ConvNext(convnext::Dialect),
     /// A vision transformer.
@@ -30,7 +30,7 @@ pub(super) enum ClassifierLayout {
 pub(super) enum ClipLayout {
     /// transformers' `CLIPModel`.
     HuggingFace,
-    /// A vision-transformer CLIP of OpenAI or open_clip.
+    /// A CLIP of OpenAI or open_clip.
     OpenClip {
         /// What stands before the names of the text tower: nothing, or `text.` in a `CustomTextCLIP`.
         text: &'static str,
@@ -38,14 +38,12 @@ pub(super) enum ClipLayout {
 }
 
 /// Parts of tensor names that give away a network which doesn't load, in the order in which they are looked for.
-const REFUSED: [(&str, &str); 38] = [
-    ("visual.attnpool.", "a CLIP with a ResNet image tower (OpenAI's RN50 family)"),
+const REFUSED: [(&str, &str); 34] = [
     ("visual.trunk.", "an open_clip model with an image tower of timm"),
     ("text.transformer.embeddings.", "an open_clip model with a text tower of transformers"),
     ("text_decoder.", "a CoCa"),
     ("vision_model.head.", "a SigLIP"),
     ("text_model.head.", "a SigLIP"),
-    ("resnet.embedder.", "a ResNet in transformers' layout (microsoft/resnet-*)"),
     ("layers.0.blocks.0.attn.", "a Swin"),
     ("relative_position_bias_table", "a vision transformer with relative positions (BEiT, Swin)"),
     (".rel_pos.", "a vision transformer with relative positions"),
@@ -67,8 +65,6 @@ const REFUSED: [(&str, &str); 38] = [
     ("stem.2.weight", "a ConvNeXt with an overlapping stem"),
     ("head.pre_logits.", "a network with a hidden layer in its head"),
     ("features.", "a network in torchvision's `features` layout (VGG, DenseNet, MobileNet, EfficientNet)"),
-    ("conv1.0.weight", "a ResNet with a deep stem (timm's variants `c`, `d`, `s` and `t`)"),
-    (".downsample.2.", "a ResNet with average pooling in its shortcuts (timm's variant `d`)"),
     (".se.", "a ResNet with channel attention (squeeze-and-excitation, ECA)"),
     (".se_module.", "a ResNet with channel attention (squeeze-and-excitation)"),
     (".aa.", "a ResNet with anti-aliased pooling"),
@@ -83,7 +79,10 @@ impl Layout {
     /// Whose names these are.
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Self::Classifier(ClassifierLayout::Resnet) => "ResNet of torchvision or timm",
+            Self::Classifier(ClassifierLayout::Resnet(resnet::Dialect::Torchvision)) => "ResNet of torchvision or timm",
+            Self::Classifier(ClassifierLayout::Resnet(resnet::Dialect::HuggingFace)) => {
+                "ResNetForImageClassification of Hugging Face's transformers"
+            }
             Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::Timm)) => "ConvNeXt of timm",
             Self::Classifier(ClassifierLayout::ConvNext(convnext::Dialect::HuggingFace)) => {
                 "ConvNextForImageClassification of Hugging Face's transformers"
@@ -108,10 +107,10 @@ impl Layout {
                 return Err(weights.error(format!("not supported: {network}, by its tensor `{name}`")).hint(SUPPORTED));
             }
         }
-        let is_clip = |prefix: &str| weights.names().any(|name| name.starts_with(prefix));
-        if is_clip("vision_model.") {
+        let has = |prefix: &str| weights.names().any(|name| name.starts_with(prefix));
+        if has("vision_model.") {
             Ok(Self::Clip(ClipLayout::HuggingFace))
-        } else if is_clip("visual.") {
+        } else if has("visual.") {
             let text = if weights.names().any(|name| name.starts_with("text.")) { "text." } else { "" };
             Ok(Self::Clip(ClipLayout::OpenClip { text }))
         } else if weights.contains("convnext.embeddings.patch_embeddings.weight") {
@@ -122,8 +121,10 @@ impl Layout {
             Ok(Self::Classifier(ClassifierLayout::Vit(vit::Dialect::HuggingFace)))
         } else if weights.contains("blocks.0.attn.qkv.weight") {
             Ok(Self::Classifier(ClassifierLayout::Vit(vit::Dialect::Timm)))
+        } else if has("resnet.embedder.") {
+            Ok(Self::Classifier(ClassifierLayout::Resnet(resnet::Dialect::HuggingFace)))
         } else if weights.contains("layer1.0.conv1.weight") {
-            Ok(Self::Classifier(ClassifierLayout::Resnet))
+            Ok(Self::Classifier(ClassifierLayout::Resnet(resnet::Dialect::Torchvision)))
         } else {
             let names: Vec<_> = weights.names().take(3).map(|name| format!("`{name}`")).collect();
             let found = if names.is_empty() { "no tensors".to_owned() } else { names.join(", ") };
@@ -133,9 +134,10 @@ impl Layout {
 }
 
 /// What does load.
-pub(super) const SUPPORTED: &str = "supported are ResNets with basic or bottleneck blocks under torchvision's and timm's \
-    names, ViTs that classify by their class token and ConvNeXts under timm's and Hugging Face's, and CLIPs with a vision transformer \
-    under Hugging Face's and open_clip's";
+pub(super) const SUPPORTED: &str = "supported are ResNets with basic or bottleneck blocks (ResNeXt, wide and timm's `d` \
+    ones as well) under torchvision's, timm's and Hugging Face's names, ViTs that classify by their class token and \
+    ConvNeXts under timm's and Hugging Face's, and CLIPs with a vision transformer or a ResNet under Hugging Face's and \
+    open_clip's";
 
 /// Fails if tensors are left that no layer has read, but for those that `ignored` accepts.
 ///

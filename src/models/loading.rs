@@ -11,9 +11,10 @@ use crate::weights::{Config, Precision, Weights};
 pub(super) fn activation(config: &Config, path: &str, default: Activation) -> Result<Activation> {
     match config.text(path)? {
         None => Ok(default),
+        Some("relu") => Ok(Activation::Relu),
         Some("quick_gelu") => Ok(Activation::QuickGelu),
         Some("gelu") => Ok(Activation::Gelu),
-        Some(other) => Err(config.error(path, format!("is {other}; quick_gelu and gelu are supported"))),
+        Some(other) => Err(config.error(path, format!("is {other}; relu, quick_gelu and gelu are supported"))),
     }
 }
 

@@ -42,6 +42,56 @@ pub(super) fn resnet(widths: &[usize], depths: &[usize], bottleneck: bool, class
     specs
 }
 
+/// The same ResNet under transformers' names.
+pub(super) fn hugging_face_resnet(torchvision: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    let renamed = |name: &str| {
+        let mut parts: Vec<String> = name.split('.').map(str::to_owned).collect();
+        match &mut parts[..] {
+            [stem, _] if stem == "conv1" => *stem = "resnet.embedder.embedder.convolution".into(),
+            [stem, _] if stem == "bn1" => *stem = "resnet.embedder.embedder.normalization".into(),
+            [head, _] => *head = "classifier.1".into(),
+            [layer, _, part, inner @ ..] => {
+                let number: usize = layer["layer".len()..].parse().unwrap();
+                *layer = format!("resnet.encoder.stages.{}.layers", number - 1);
+                if part == "downsample" {
+                    *part = "shortcut".into();
+                    inner[0] = if inner[0] == "0" { "convolution" } else { "normalization" }.into();
+                } else {
+                    let kind = if part.starts_with("conv") { "convolution" } else { "normalization" };
+                    let number: usize = part[part.len() - 1..].parse().unwrap();
+                    *part = format!("layer.{}.{kind}", number - 1);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+        parts.join(".")
+    };
+    torchvision.iter().map(|(name, tensor)| (renamed(name), tensor.clone())).collect()
+}
+
+/// The image tower of a CLIP that is a ResNet, as OpenAI and open_clip name it, for pictures of `32 · grid` pixels.
+pub(super) fn clip_resnet(width: usize, grid: usize, embedding: usize) -> Specs {
+    let mut specs = Specs::new();
+    for (name, shape) in resnet(&[width, 2 * width, 4 * width, 8 * width], &[1, 2, 1, 1], true, 1) {
+        if !["conv1.weight", "fc.weight", "fc.bias"].contains(&&name[..]) && !name.starts_with("bn1.") {
+            specs.push((format!("visual.{name}"), shape));
+        }
+    }
+    for (number, [outputs, inputs]) in (1..).zip([[width / 2, 3], [width / 2, width / 2], [width, width / 2]]) {
+        specs.push((format!("visual.conv{number}.weight"), vec![outputs, inputs, 3, 3]));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            specs.push((format!("visual.bn{number}.{part}"), vec![outputs]));
+        }
+    }
+    let features = 32 * width;
+    specs.push(("visual.attnpool.positional_embedding".into(), vec![grid * grid + 1, features]));
+    for (part, outputs) in [("q", features), ("k", features), ("v", features), ("c", embedding)] {
+        specs.push((format!("visual.attnpool.{part}_proj.weight"), vec![outputs, features]));
+        specs.push((format!("visual.attnpool.{part}_proj.bias"), vec![outputs]));
+    }
+    specs
+}
+
 /// The sizes of a CLIP.
 pub(super) struct ClipSizes {
     pub(super) vision_width: usize,

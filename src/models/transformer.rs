@@ -57,14 +57,7 @@ impl Transformer {
         settings: TransformerSettings,
         causal: bool,
     ) -> Result<Self> {
-        let heads = match settings.heads {
-            Heads::Count(heads) => heads,
-            Heads::Width(head) => width.checked_div(head).unwrap_or(0),
-        };
-        if heads == 0 || !width.is_multiple_of(4 * heads) {
-            let message = format!("{width} channels (`{prefix}`) don't make {heads} heads, each of a multiple of 4");
-            return Err(weights.error(message));
-        }
+        let heads = settings.heads.of(weights, prefix, width)?;
         let loader = Loader { weights, names, width, heads, epsilon: settings.epsilon };
         let mut blocks = Vec::new();
         while weights.contains(&format!("{prefix}.{}.{}.weight", blocks.len(), names.norm1)) || blocks.is_empty() {
@@ -102,6 +95,25 @@ pub(super) enum Heads {
     Count(usize),
     /// Heads of so many channels.
     Width(usize),
+}
+
+impl Heads {
+    /// Their number for `width` channels.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`](crate::ErrorKind::Weights), naming the layer `name`, if each wouldn't have the same multiple of 4
+    /// channels.
+    pub(super) fn of(self, weights: &Weights, name: &str, width: usize) -> Result<usize> {
+        let heads = match self {
+            Self::Count(heads) => heads,
+            Self::Width(head) => width.checked_div(head).unwrap_or(0),
+        };
+        if heads == 0 || !width.is_multiple_of(4 * heads) {
+            let message = format!("{width} channels (`{name}`) don't make {heads} heads, each of a multiple of 4");
+            return Err(weights.error(message));
+        }
+        Ok(heads)
+    }
 }
 
 /// Names within a block, behind `{blocks}.{i}.`; those of layers without their `.weight` and `.bias`.
@@ -147,7 +159,6 @@ impl Loader<'_> {
         })
     }
 
-    /// Queries, keys and values as one layer, with the 1/√d of attention folded into the queries.
     fn qkv(&self, prefix: &str) -> Result<Linear> {
         let Self { weights, width, .. } = *self;
         let (weight, bias) = match &self.names.attention {
@@ -165,14 +176,21 @@ impl Loader<'_> {
                 (weight, bias)
             }
         };
-        let scale = 1.0 / ((width / self.heads) as f64).sqrt();
-        let fold = |mut values: Vec<f32>, queries: usize| {
-            for value in &mut values[..queries] {
-                *value = (f64::from(*value) * scale) as f32;
-            }
-            values
-        };
-        let weight = Tensor::new([3 * width, width], fold(weight, width * width));
-        held_linear(weights, Linear::new(&format!("{prefix}.qkv"), &weight, Some(&fold(bias, width))))
+        held_linear(weights, scaled_qkv(&format!("{prefix}.qkv"), weight, bias, self.heads))
     }
+}
+
+/// Queries, keys and values as one layer, from a `weight` `[3D, D]` and a `bias` `[3D]` with the three below one another;
+/// attention's `1/√d` is folded into the queries.
+pub(super) fn scaled_qkv(name: &str, weight: Vec<f32>, bias: Vec<f32>, heads: usize) -> Linear {
+    let width = bias.len() / 3;
+    let scale = 1.0 / ((width / heads) as f64).sqrt();
+    let fold = |mut values: Vec<f32>, queries: usize| {
+        for value in &mut values[..queries] {
+            *value = (f64::from(*value) * scale) as f32;
+        }
+        values
+    };
+    let weight = Tensor::new([3 * width, width], fold(weight, width * width));
+    Linear::new(name, &weight, Some(&fold(bias, width)))
 }

@@ -8,7 +8,9 @@ use crate::kernels::{
     Gram, GroupedConv, L2Normalize, LayerNorm as LayerNormKernel, MapConstants, MapCounts, MapDistances, MaxPool,
     MeanPool, Normalization, NormalizeImage, Window,
 };
-use crate::layers::{Activation, Conv2d, LayerNorm, Linear, Parameter, PatchEmbedding, TokenEmbedding, padded_rows};
+use crate::layers::{
+    Activation, Conv2d, LayerNorm, Linear, Parameter, PatchEmbedding, PositionEmbedding, TokenEmbedding, padded_rows,
+};
 
 impl Plan {
     /// An f32 input of `rows` rows an image.
@@ -132,12 +134,21 @@ impl Plan {
     /// Puts the class token before each image's patches and adds the positions.
     pub fn embed_patches(&mut self, patches: Var, layer: &PatchEmbedding) -> Var {
         let Shape { images, channels, .. } = self.shape(patches);
-        let kernel = EmbedPatches { images, tokens: layer.tokens, channels };
+        let kernel = EmbedPatches { images, tokens: layer.tokens, channels, classes: 1 };
         let reads = vec![
             Source::Var(patches),
             Source::Parameter(layer.class.clone()),
             Source::Parameter(layer.position.clone()),
         ];
+        self.dispatch(kernel, reads, Shape { images, height: layer.tokens, width: 1, channels }, true)
+    }
+
+    /// Puts the mean of each image's rows before them and adds the positions (CLIP's attention pooling).
+    pub fn embed_mean(&mut self, x: Var, layer: &PositionEmbedding) -> Var {
+        let Shape { images, channels, .. } = self.shape(x);
+        let mean = self.mean_pool(x);
+        let kernel = EmbedPatches { images, tokens: layer.tokens, channels, classes: images };
+        let reads = vec![Source::Var(x), Source::Var(mean), Source::Parameter(layer.position.clone())];
         self.dispatch(kernel, reads, Shape { images, height: layer.tokens, width: 1, channels }, true)
     }
 

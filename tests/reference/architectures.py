@@ -74,15 +74,18 @@ class Narrow(ResNet):
         self.fc = torch.nn.Linear(widths[-1] * block.expansion, classes)
 
 
+def trunk(tower, stem, modules):
+    """The stem of a ResNet, behind its pooling, and the blocks of its layers, by the names that heatlens gives them."""
+    blocks = {f"{tower}layer{layer}.{index}": block for layer, blocks in enumerate(modules, 1) for index, block in enumerate(blocks)}
+    return {f"{tower}stem": stem, **blocks}
+
+
 def resnet(model, name, size, twin=None, **rest):
-    """A torchvision ResNet."""
-    blocks = {"stem": model.maxpool}
-    for layer in range(1, 5):
-        for index, block in enumerate(getattr(model, f"layer{layer}")):
-            blocks[f"layer{layer}.{index}"] = block
+    """A torchvision ResNet; `twin` is timm's of the same layers, or its name."""
+    blocks = trunk("", model.maxpool, [model.layer1, model.layer2, model.layer3, model.layer4])
     version, _, _ = torchvision.__version__.partition("+")
     source = f"torchvision {version} {type(model).__name__}"
-    twin = twin and timm.create_model(twin, pretrained=False)
+    twin = timm.create_model(twin, pretrained=False) if isinstance(twin, str) else twin
     return Case(name, source, model, size, **IMAGENET, blocks=blocks, head=model.fc, twin=twin, **rest)
 
 
@@ -136,6 +139,12 @@ def timm_vit(name, architecture, edge, **arguments):
     return timm_model(name, architecture, (edge, edge), blocks, img_size=edge, **arguments)
 
 
+def timm_resnet(name, architecture, size, **arguments):
+    """A ResNet of timm."""
+    blocks = lambda model: trunk("", model.maxpool, [model.layer1, model.layer2, model.layer3, model.layer4])
+    return timm_model(name, architecture, size, blocks, **arguments)
+
+
 def timm_convnext(name, architecture, size, **arguments):
     """A ConvNeXt of timm."""
     return timm_model(name, architecture, size, lambda model: stages(model.stem, [stage.blocks for stage in model.stages]), **arguments)
@@ -170,6 +179,18 @@ def small_hugging_face_convnext(name):
     processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 52}, crop_pct=1.0)
     blocks = stages(model.convnext.embeddings, [stage.layers for stage in model.convnext.encoder.stages])
     return hugging_face_classifier(name, model, processor, blocks, [])
+
+
+def small_hugging_face_resnet(name, **settings):
+    """Three stages, and in a bottleneck's 3x3 convolution channels that aren't multiples of 4."""
+    config = transformers.ResNetConfig(embedding_size=18, hidden_sizes=[40, 72, 104], depths=[1, 2, 1], num_labels=150, **settings)
+    config.image_size = 61
+    model = transformers.ResNetForImageClassification(config)
+    processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 61}, crop_pct=1.0)
+    blocks = trunk("", model.resnet.embedder, [stage.layers for stage in model.resnet.encoder.stages])
+    case = hugging_face_classifier(name, model, processor, blocks, [])
+    case.head = model.classifier[1]  # the classifier flattens first
+    return case
 
 
 def hugging_face_clip(name, config, start, end, **rest):
@@ -208,25 +229,31 @@ class Passing(torch.nn.Module):
         return x
 
 
-def open_clip_model(name, model_cfg, start, end, **rest):
+def open_clip_model(name, model_cfg, start, end, kind=open_clip.CLIP, **rest):
     """An open_clip CLIP, with its open_clip_config.json."""
-    model = open_clip.CLIP(**model_cfg)
+    model = kind(**model_cfg)
+    text = model.text if kind is open_clip.CustomTextCLIP else model
+    visual = model.visual
+    if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
+        blocks = trunk("visual.", visual.avgpool, [visual.layer1, visual.layer2, visual.layer3, visual.layer4])
+    else:
+        blocks = layers("visual.", visual.ln_pre, visual.transformer.resblocks)
     preprocess = {"mode": "RGB", **OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
     preprocess["size"] = [model_cfg["vision_cfg"]["image_size"]] * 2
     # The text stem (tokens + positions) has no module of its own: hook what enters the first layer.
-    first = model.transformer.resblocks[0]
+    first = text.transformer.resblocks[0]
     stem = Passing()
     first.register_forward_pre_hook(lambda _module, inputs: (stem(inputs[0]), *inputs[1:]))
     return Case(
         name,
-        f"open_clip {open_clip.__version__} CLIP",
+        f"open_clip {open_clip.__version__} {kind.__name__}",
         model,
         (model_cfg["vision_cfg"]["image_size"],) * 2,
         **OPENAI,
         file="open_clip_model.safetensors",
         configs={"open_clip_config.json": {"model_cfg": model_cfg, "preprocess_cfg": preprocess}},
-        blocks=layers("visual.", model.visual.ln_pre, model.visual.transformer.resblocks),
-        text_blocks=layers("text.", stem, model.transformer.resblocks),
+        blocks=blocks,
+        text_blocks=layers("text.", stem, text.transformer.resblocks),
         context=model_cfg["text_cfg"]["context_length"],
         start=start,
         end=end,
@@ -249,6 +276,13 @@ def small_hugging_face_clip(name, **rest):
     return hugging_face_clip(name, config, 126, 127, **rest)
 
 
+def small_open_clip_resnet(name):
+    """Channels that aren't multiples of 4, 16 heads of 28 channels in the attention pooling, GELU in the text tower."""
+    vision = {"image_size": 96, "layers": [1, 2, 1, 1], "width": 14, "head_width": 28}
+    text = {"context_length": 12, "vocab_size": 100, "width": 48, "heads": 3, "layers": 2}
+    return open_clip_model(name, {"embed_dim": 60, "vision_cfg": vision, "text_cfg": text}, 98, 99)
+
+
 def small_open_clip(name, **rest):
     """Head width 32 in the image tower and 16 in the text tower, QuickGELU."""
     vision = {"image_size": 48, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
@@ -266,6 +300,11 @@ def small_bottleneck(name, **rest):
     return resnet(Narrow(Bottleneck, [1, 2, 1, 1], 10, [6, 10, 14, 18], 31, base_width=96), name, (75, 61), **rest)
 
 
+def shallow(block, **widths):
+    """torchvision's ResNet with one block a layer."""
+    return ResNet(block, [1, 1, 1, 1], num_classes=100, **widths)
+
+
 CASES = {
     "small-basic": small_basic,
     "small-basic-f16": lambda name: small_basic(name, dtype=torch.float16),
@@ -275,6 +314,32 @@ CASES = {
     "small-clip-hf-f16": lambda name: small_hugging_face_clip(name, dtype=torch.float16),
     "small-clip-hf-bf16": lambda name: small_hugging_face_clip(name, dtype=torch.bfloat16),
     "small-clip-openclip": small_open_clip,
+    "small-clip-custom-text": lambda name: small_open_clip(name, kind=open_clip.CustomTextCLIP),
+    "small-clip-resnet": small_open_clip_resnet,
+    "small-resnet34": lambda name: resnet(Narrow(BasicBlock, [3, 4, 6, 3], 8, [8, 16, 24, 40], 37), name, (64, 64)),
+    "small-resnet26d": lambda name: timm_resnet(
+        name, "resnet26d", (75, 61), stem_width=6, channels=(6, 10, 14, 18), layers=(1, 2, 1, 1), num_classes=37
+    ),
+    "small-resnet10t": lambda name: timm_resnet(
+        name, "resnet10t", (53, 64), stem_width=8, channels=(8, 12, 20, 28), num_classes=37
+    ),
+    "small-resnet-hf-basic": lambda name: small_hugging_face_resnet(name, layer_type="basic", hidden_act="gelu"),
+    "small-resnet-hf": lambda name: small_hugging_face_resnet(name),
+    "small-resnet-hf-v1": lambda name: small_hugging_face_resnet(
+        name, downsample_in_bottleneck=True, downsample_in_first_stage=True
+    ),
+    "resnext50-32x4d": lambda name: resnet(
+        shallow(Bottleneck, groups=32, width_per_group=4),
+        name,
+        (64, 64),
+        twin=timm.create_model("resnext50_32x4d", layers=(1, 1, 1, 1), num_classes=100),
+    ),
+    "wide-resnet50-2": lambda name: resnet(
+        shallow(Bottleneck, width_per_group=128),
+        name,
+        (64, 64),
+        twin=timm.create_model("wide_resnet50_2", layers=(1, 1, 1, 1), num_classes=100),
+    ),
     "small-vit-timm": lambda name: timm_vit(
         name, "vit_tiny_patch16_224", 40, patch_size=8, embed_dim=96, num_heads=3, depth=2, num_classes=37
     ),
@@ -288,6 +353,7 @@ CASES = {
     "resnet18": lambda name: resnet(torchvision.models.resnet18(), name, (224, 224), twin=name),
     "resnet50": lambda name: resnet(torchvision.models.resnet50(), name, (224, 224), twin=name),
     "clip-vit-b-32-hf": lambda name: hugging_face_clip(name, transformers.CLIPConfig(), 49406, 49407),
+    "clip-rn50-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("RN50-quickgelu"), 49406, 49407),
     "clip-vit-b-32-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-32"), 49406, 49407),
 }
 

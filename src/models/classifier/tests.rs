@@ -90,7 +90,10 @@ fn what_does_not_fit_is_named() {
         (r#"{"architecture": "resnetblur18"}"#, "config.json: `architecture` is resnetblur18; blurred pooling isn't"),
         (r#"{"architecture": 18}"#, "config.json: `architecture` is 18; a text was expected"),
         (r#"{"global_pool": "max"}"#, "config.json: `global_pool` is max; only avg is supported"),
-        (r#"{"model_args": {"output_stride": 8}}"#, "config.json: `model_args.output_stride` is 8; only its default"),
+        (
+            r#"{"model_args": {"output_stride": 8}}"#,
+            "config.json: `model_args.output_stride` is 8, which isn't supported",
+        ),
         (r#"{"architecture": "resnet18", "pretrained_cfg": {"interpolation": "magic"}}"#, "config.json: "),
     ] {
         let error = load(&[("config.json", json)]).unwrap_err();

@@ -1,15 +1,19 @@
 //! CLIP: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021), with a vision
-//! transformer as its image tower.
+//! transformer or a ResNet as its image tower.
 
 mod names;
 mod settings;
 mod text;
 mod vision;
+mod vision_resnet;
+mod vision_transformer;
 
 use std::path::Path;
 
 pub use text::ClipText;
 pub use vision::ClipVision;
+
+use serde_json::json;
 
 use super::layout::{ClipLayout, Layout, refuse_unread};
 use super::loading::held_linear;
@@ -157,7 +161,7 @@ const SETTINGS: &str = "which activation it uses";
 /// Tensors that some files carry and no forward pass of embeddings reads.
 fn is_ignored(name: &str) -> bool {
     let buffers = ["attn_mask", "input_resolution", "context_length", "vocab_size", "logit_bias"];
-    name.ends_with(".position_ids") || buffers.contains(&name)
+    name.ends_with(".position_ids") || name.ends_with(".num_batches_tracked") || buffers.contains(&name)
 }
 
 /// A projection of `width` channels without bias, stored as `[outputs, width]` or, `transposed`, as `[width, outputs]`.
@@ -193,6 +197,12 @@ fn hugging_face_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Prepr
 
 fn open_clip_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Preprocess> {
     let config = files.require_config("open_clip_config.json", "how pictures are prepared")?;
+    // open_clip rounds a ResNet's size down to a multiple of 32 for its positions, and yet feeds it whole pictures.
+    let edge = "model_cfg.vision_cfg.image_size";
+    if let Some(found) = config.get(edge).filter(|found| [json!(size), json!(size[0])].iter().all(|s| s != *found)) {
+        let [height, width] = size;
+        return Err(config.error(edge, format!("is {found}, but the positions are those of {width}×{height} pixels")));
+    }
     let section = config.get("preprocess_cfg").unwrap_or(&serde_json::Value::Null);
     Preprocess::from_open_clip(section, size, Path::new(config.name()))
 }

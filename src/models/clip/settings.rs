@@ -170,7 +170,7 @@ mod tests {
             (r#"{"model_type": "siglip"}"#, "config.json: `model_type` is siglip; clip was expected"),
             (
                 r#"{"vision_config": {"hidden_act": "gelu_new"}}"#,
-                "config.json: `vision_config.hidden_act` is gelu_new; quick_gelu and gelu are supported",
+                "config.json: `vision_config.hidden_act` is gelu_new; relu, quick_gelu and gelu are supported",
             ),
             (
                 r#"{"text_config": {"num_attention_heads": "eight"}}"#,

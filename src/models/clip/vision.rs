@@ -1,25 +1,23 @@
-//! The image tower: a vision transformer.
+//! The image tower: a vision transformer or a ResNet.
 
 use super::names::Names;
-use super::projection;
+use super::vision_resnet::VisionResnet;
+use super::vision_transformer::VisionTransformer;
 use crate::error::Result;
-use crate::layers::Activation::{self, Identity};
-use crate::layers::{LayerNorm, Linear};
+use crate::layers::Activation;
 use crate::models::Tap;
-use crate::models::loading::layer_norm;
-use crate::models::patches::Patches;
-use crate::models::transformer::{Transformer, TransformerSettings};
+use crate::models::transformer::TransformerSettings;
 use crate::plan::{Plan, Var};
 use crate::weights::Weights;
 
 /// CLIP's image tower.
 #[derive(Debug, Clone)]
-pub struct ClipVision {
-    patches: Patches,
-    pre_norm: LayerNorm,
-    transformer: Transformer,
-    post_norm: LayerNorm,
-    projection: Linear,
+pub struct ClipVision(Tower);
+
+#[derive(Debug, Clone)]
+enum Tower {
+    Transformer(VisionTransformer),
+    Resnet(VisionResnet),
 }
 
 impl ClipVision {
@@ -29,50 +27,54 @@ impl ClipVision {
         self.record_with(plan, pixels, &mut |_, _, _| {})
     }
 
-    /// [`record`](Self::record), handing on `embeddings` (what the first block takes, behind the first norm), `block.{i}`
-    /// and `embedding`.
+    /// [`record`](Self::record), handing on what lies between: of a transformer `embeddings` (what the first block takes,
+    /// behind the first norm) and `block.{i}`, of a ResNet `stem` (behind its pooling) and `layer{L}.{i}`, of both
+    /// `embedding`.
     pub fn record_with(&self, plan: &mut Plan, pixels: Var, tap: &mut Tap<'_>) -> Var {
-        let x = self.patches.record(plan, pixels);
-        let x = plan.layer_norm(x, &self.pre_norm);
-        tap(plan, "embeddings", x);
-        let x = self.transformer.record(plan, x, tap);
-        let x = plan.first_token(x);
-        let x = plan.layer_norm(x, &self.post_norm);
-        let embedding = plan.linear(x, &self.projection, Identity);
-        tap(plan, "embedding", embedding);
-        embedding
+        match &self.0 {
+            Tower::Transformer(tower) => tower.record_with(plan, pixels, tap),
+            Tower::Resnet(tower) => tower.record_with(plan, pixels, tap),
+        }
     }
 
     pub(super) fn load(weights: &Weights, names: &Names, settings: TransformerSettings) -> Result<Self> {
-        let vision = &names.vision;
-        let patches = Patches::load(weights, &vision.patches)?;
-        let width = patches.width();
-        Ok(Self {
-            patches,
-            pre_norm: layer_norm(weights, vision.pre_norm, width, settings.epsilon)?,
-            transformer: Transformer::load(weights, vision.blocks, &names.block, width, settings, false)?,
-            post_norm: layer_norm(weights, vision.post_norm, width, settings.epsilon)?,
-            projection: projection(weights, vision.projection, width, names.transposed_projections)?,
-        })
+        Ok(Self(if VisionResnet::is_in(weights) {
+            Tower::Resnet(VisionResnet::load(weights, settings)?)
+        } else {
+            Tower::Transformer(VisionTransformer::load(weights, names, settings)?)
+        }))
     }
 
     /// The height and width of its input in pixels.
     pub fn image_size(&self) -> [usize; 2] {
-        self.patches.image_size()
+        match &self.0 {
+            Tower::Transformer(tower) => tower.image_size(),
+            Tower::Resnet(tower) => tower.image_size(),
+        }
     }
 
     /// The number E of values of an embedding.
     pub fn embedding_dim(&self) -> usize {
-        self.projection.outputs
+        match &self.0 {
+            Tower::Transformer(tower) => tower.embedding_dim(),
+            Tower::Resnet(tower) => tower.embedding_dim(),
+        }
     }
 
-    /// The activation of its MLPs.
+    /// The activation of a transformer's MLPs, or behind a ResNet's convolutions.
     pub fn activation(&self) -> Activation {
-        self.transformer.activation()
+        match &self.0 {
+            Tower::Transformer(tower) => tower.activation(),
+            Tower::Resnet(_) => Activation::Relu,
+        }
     }
 
-    /// Its architecture in a few words, such as `ViT (patch 32, width 768, 12 blocks of 12 heads, QuickGELU)`.
+    /// Its architecture in a few words, such as `ViT (patch 32, width 768, 12 blocks of 12 heads, QuickGELU)` or `ResNet
+    /// (width 64, layers 3-4-6-3, attention pooling of 32 heads)`.
     pub fn describe(&self) -> String {
-        format!("ViT ({}, {})", self.patches.describe(), self.transformer.describe())
+        match &self.0 {
+            Tower::Transformer(tower) => tower.describe(),
+            Tower::Resnet(tower) => tower.describe(),
+        }
     }
 }

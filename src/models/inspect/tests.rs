@@ -143,3 +143,11 @@ fn an_unknown_network_is_described_by_its_names() {
     assert!(found.model.is_none());
     assert!(Inspection::of(Path::new("no/such/folder"), 1, Precision::F32).is_err());
 }
+
+#[test]
+fn a_resnet_of_hugging_face_needs_its_configuration() {
+    let found = inspect(&testing::hugging_face_resnet(&resnet()));
+    assert_eq!(found.dialect, Some("ResNetForImageClassification of Hugging Face's transformers"));
+    let message = found.error.unwrap().to_string();
+    assert!(message.contains("no config.json beside it, which says where its blocks have their stride"), "{message}");
+}

@@ -1,7 +1,10 @@
 //! Loading and recording, without a GPU.
 
+use super::load_trunk::Settings;
+use super::trunk::Block;
 use super::*;
 use crate::error::{ErrorKind, Result};
+use crate::layers::Conv2d;
 use crate::models::layout::Layout;
 use crate::models::testing;
 use crate::tensor::Tensor;
@@ -9,7 +12,7 @@ use crate::weights::Weights;
 
 fn load(weights: &Weights) -> Result<Resnet> {
     Layout::of(weights)?;
-    Resnet::from_weights(weights)
+    Resnet::from_weights(weights, Family::Torchvision)
 }
 
 fn record(resnet: &Resnet, size: usize) -> (Plan, ClassifierOutput) {
@@ -61,21 +64,23 @@ fn depth_and_width_come_from_the_weights() {
     }
 }
 
+/// The strides of each block's convolutions, and of its shortcut's.
+fn strides_of(trunk: &Trunk) -> Vec<(Vec<usize>, Option<usize>)> {
+    let stride = |conv: &Conv2d| conv.window.stride;
+    let blocks = trunk.layers.iter().flatten();
+    let of = |block: &Block| {
+        let shortcut = block.shortcut.as_ref().map(|shortcut| stride(&shortcut.conv));
+        (block.convs.iter().map(stride).collect(), shortcut)
+    };
+    blocks.map(of).collect()
+}
+
 /// torchvision's "v1.5": the 3×3 convolution of a bottleneck, and the first one of a basic block, has the stride.
 #[test]
 fn strides_are_where_torchvision_has_them() {
     let strides = |bottleneck| {
         let resnet = load(&Weights::from_tensors("small", &small(bottleneck))).unwrap();
-        let stride = |conv: &Conv2d| conv.window.stride;
-        let blocks = resnet.layers.iter().flatten().map(|block| match block {
-            Block::Basic { conv1, conv2, downsample } => {
-                (vec![stride(conv1), stride(conv2)], downsample.as_ref().map(stride))
-            }
-            Block::Bottleneck { conv1, conv2, conv3, downsample } => {
-                (vec![stride(conv1), stride(conv2), stride(conv3)], downsample.as_ref().map(stride))
-            }
-        });
-        blocks.collect::<Vec<_>>()
+        strides_of(&resnet.trunk)
     };
     assert_eq!(strides(false), [(vec![1, 1], None), (vec![2, 1], Some(2)), (vec![1, 1], None)]);
     assert_eq!(strides(true), [(vec![1, 1, 1], Some(1)), (vec![1, 2, 1], Some(2)), (vec![1, 1, 1], None)]);
@@ -111,21 +116,15 @@ fn variants_are_refused_by_name() {
     };
     assert_eq!(
         refused("layer1.0.conv2.weight", &[8, 2, 3, 3]),
-        "r.safetensors: not supported: grouped convolutions (4 groups in `layer1.0.conv2.weight`)"
-    );
-    assert_eq!(
-        refused("conv1.0.weight", &[8, 3, 3, 3]),
-        "r.safetensors: not supported: a ResNet with a deep stem (timm's variants `c`, `d`, `s` and `t`), by its tensor \
-         `conv1.0.weight`"
+        "r.safetensors: not supported: 4 groups of channels in `layer1.0.conv2.weight`"
     );
     assert!(refused("layer1.0.se.fc1.weight", &[1]).contains("a ResNet with channel attention"));
-    assert!(refused("layer2.0.downsample.2.weight", &[1]).contains("average pooling in its shortcuts"));
+    assert!(refused("layer2.0.downsample.2.weight", &[1]).contains("it has `layer2.0.downsample.2.weight`"));
+    assert!(refused("maxpool.0.weight", &[8, 8, 3, 3]).contains("it has `maxpool.0.weight`"));
     assert_eq!(
         refused("layer1.0.conv1.bias", &[8]),
         "r.safetensors: a variant of ResNet that isn't supported: it has `layer1.0.conv1.bias`"
     );
-    assert!(refused("resnet.embedder.embedder.convolution.weight", &[1]).contains("transformers' layout"));
-    assert!(refused("visual.attnpool.q_proj.weight", &[1]).contains("RN50 family"));
 }
 
 #[test]
@@ -157,4 +156,118 @@ fn unknown_layouts_show_their_names() {
     assert_eq!(error.kind(), ErrorKind::Weights);
     let error = load(&Weights::from_tensors("x.safetensors", &[])).unwrap_err();
     assert_eq!(error.to_string(), "x.safetensors: unknown key layout: no tensors …");
+}
+
+/// Plain tensors as timm's variant `d` has them: a deep stem, and shortcuts with pooling.
+fn variant_d(bottleneck: bool) -> Vec<(String, Tensor)> {
+    let mut specs = testing::resnet(&[8, 12], &[1, 2], bottleneck, 5);
+    specs.retain(|(name, _)| name != "conv1.weight");
+    for (conv, norm, shape) in [("conv1.0", "conv1.1", [6, 3, 3, 3]), ("conv1.3", "conv1.4", [6, 6, 3, 3])] {
+        specs.push((format!("{conv}.weight"), shape.to_vec()));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            specs.push((format!("{norm}.{part}"), vec![shape[0]]));
+        }
+    }
+    specs.push(("conv1.6.weight".to_owned(), vec![8, 6, 3, 3]));
+    for (name, _) in &mut specs {
+        *name = name.replace("downsample.1.", "downsample.2.").replace("downsample.0.", "downsample.1.");
+    }
+    testing::tensors(&specs)
+}
+
+#[test]
+fn deep_stems_and_pooled_shortcuts_follow_from_the_names() {
+    let resnet = load(&Weights::from_tensors("d", &variant_d(true))).unwrap();
+    assert_eq!(
+        resnet.describe(),
+        "ResNet-11 (bottleneck, layers 1-2, deep stem, average-pooled shortcuts, 48 features)"
+    );
+    assert_eq!(strides_of(&resnet.trunk), [(vec![1, 1, 1], Some(1)), (vec![1, 2, 1], Some(1)), (vec![1, 1, 1], None)]);
+    // Sizes that aren't even are rounded up both by the pooling and by the convolution.
+    let (plan, _) = record(&resnet, 35);
+    let counts = plan.dispatch_counts();
+    assert_eq!((counts["avg_pool"], counts["max_pool"], counts["gemm"]), (1, 1, 3 + 9 + 2 + 1));
+    for bottleneck in [false, true] {
+        testing::every_tensor_is_needed(&variant_d(bottleneck), |name| name.ends_with("num_batches_tracked"), load);
+    }
+}
+
+#[test]
+fn groups_follow_from_the_shapes() {
+    let mut tensors = small(true);
+    for (name, tensor) in &mut tensors {
+        if name.ends_with("conv2.weight") {
+            let [outputs, inputs, height, width] = tensor.shape()[..] else { panic!("{name}") };
+            *tensor =
+                Tensor::new([outputs, inputs / 4, height, width], vec![0.5; outputs * inputs / 4 * height * width]);
+        }
+    }
+    let resnet = load(&Weights::from_tensors("x", &tensors)).unwrap();
+    assert_eq!(resnet.describe(), "ResNeXt-11 (bottleneck, layers 1-2, 4×2d, 48 features)");
+    assert_eq!(record(&resnet, 33).0.dispatch_counts()["grouped_conv"], 3);
+    testing::every_tensor_is_needed(&tensors, |name| name.ends_with("num_batches_tracked"), load);
+    let uneven = tensors.iter_mut().find(|(name, _)| name == "layer1.0.conv2.weight").unwrap();
+    uneven.1 = Tensor::zeros([6, 2, 3, 3]);
+    let error = load(&Weights::from_tensors("x", &tensors)).unwrap_err();
+    assert_eq!(error.to_string(), "x: not supported: 4 groups of channels in `layer1.0.conv2.weight`");
+}
+
+const PLAIN: Settings = Settings { activation: Activation::Relu, stride_in_first: false, first_layer_stride: 1 };
+
+fn load_hugging_face(tensors: &[(String, Tensor)], settings: Settings) -> Result<Resnet> {
+    let weights = Weights::from_tensors("hf", &testing::hugging_face_resnet(tensors));
+    Layout::of(&weights)?;
+    Resnet::from_weights(&weights, Family::HuggingFace(settings))
+}
+
+#[test]
+fn dialects_load_to_the_same_layers() {
+    for bottleneck in [false, true] {
+        let tensors = small(bottleneck);
+        let values = |resnet: &Resnet| {
+            let (plan, _) = record(resnet, 33);
+            let values =
+                plan.parameters().iter().map(|parameter| format!("{:?}", parameter.data())).collect::<Vec<_>>();
+            (values, plan.to_string())
+        };
+        let hugging_face = load_hugging_face(&tensors, PLAIN).unwrap();
+        assert_eq!(values(&hugging_face), values(&load(&Weights::from_tensors("plain", &tensors)).unwrap()));
+        let renamed = testing::hugging_face_resnet(&tensors);
+        let counter = |name: &str| name.ends_with("num_batches_tracked");
+        testing::every_tensor_is_needed(&renamed, counter, |weights| {
+            Resnet::from_weights(weights, Family::HuggingFace(PLAIN))
+        });
+    }
+}
+
+#[test]
+fn hugging_face_settings_are_followed() {
+    let settings = |json: &str| {
+        let config = crate::weights::Config::parse("config.json", json)?;
+        let weights = Weights::from_tensors("hf", &testing::hugging_face_resnet(&small(true)));
+        settings::from_hugging_face(&config, &weights)
+    };
+    assert_eq!(settings("{}").unwrap(), PLAIN);
+    let moved = settings(
+        r#"{"model_type": "resnet", "layer_type": "bottleneck", "hidden_act": "gelu",
+        "downsample_in_bottleneck": true, "downsample_in_first_stage": true}"#,
+    );
+    let moved = moved.unwrap();
+    assert_eq!(moved, Settings { activation: Activation::Gelu, stride_in_first: true, first_layer_stride: 2 });
+    let resnet = load_hugging_face(&small(true), moved).unwrap();
+    assert_eq!(resnet.activation(), Activation::Gelu);
+    assert_eq!(strides_of(&resnet.trunk), [(vec![2, 1, 1], Some(2)), (vec![2, 1, 1], Some(2)), (vec![1, 1, 1], None)]);
+    assert_eq!(resnet.describe(), "ResNet-11 (bottleneck, layers 1-2, stride in the 1×1, 48 features)");
+    for (json, message) in [
+        (r#"{"layer_type": "basic"}"#, "config.json: `layer_type` is basic, but the weights are of bottleneck blocks"),
+        (r#"{"model_type": "regnet"}"#, "config.json: `model_type` is regnet; resnet was expected"),
+        (r#"{"hidden_act": "silu"}"#, "config.json: `hidden_act` is silu; relu, quick_gelu and gelu are supported"),
+        (
+            r#"{"downsample_in_bottleneck": 1}"#,
+            "config.json: `downsample_in_bottleneck` is 1; true or false was expected",
+        ),
+    ] {
+        let error = settings(json).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Config, message));
+    }
 }

@@ -178,7 +178,7 @@ fn what_the_configuration_asks_for_is_followed_or_refused() {
         (
             "\"image_size\"",
             "\"hidden_act\": \"gelu_new\", \"image_size\"",
-            "`hidden_act` is gelu_new; quick_gelu and gelu are supported",
+            "`hidden_act` is gelu_new; relu, quick_gelu and gelu are supported",
         ),
         (
             "\"image_size\"",
