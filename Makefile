@@ -7,7 +7,7 @@ DEMO_OUTPUT ?= demo-output
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup doctor bench format lint docs check
+.PHONY: help demo test setup doctor bench accuracy format lint docs check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ doctor: setup ## list adapters and run every kernel once
 
 bench: setup ## the kernels against naive ones (docs/benchmarks.md)
 	$(CARGO) bench --benches
+
+accuracy: setup ## measure the errors of docs/accuracy.md
+	HEATLENS_ACCURACY=1 $(CARGO) test --release --test models --test image
 
 format: ## is the code formatted?
 	@echo '== format'

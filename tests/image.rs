@@ -2,6 +2,10 @@
 //!
 //! The goldens are made by `tests/reference/image_*.py`.
 
+mod support {
+    pub(crate) mod accuracy;
+}
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +14,7 @@ use heatlens::image::{DecodeOptions, Filter, Preprocess, Rgb8, Stage, Torchvisio
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use support::accuracy::Table;
 
 fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
@@ -329,6 +334,23 @@ impl PhotoCase {
 /// and dithers in its own way, and four inks are decoded without libjpeg-turbo.
 const INEXACT: [(&str, u8, f64); 3] = [("lossy.webp", 3, 0.2), ("lossy_alpha.webp", 3, 0.2), ("cmyk.jpg", 3, 0.2)];
 
+static DECODING: Table = Table::new(
+    "decoding",
+    "| picture | size | decoder: largest | decoder: mean | later stages, transforms of the libraries that agree |",
+);
+
+impl PhotoCase {
+    /// The picture's row of the table of differences.
+    fn add_row(&self, image: &Rgb8, largest: u8, mean: f64) {
+        let size = format!("{}×{}", image.width, image.height);
+        let mean = if mean == 0.0 { "0".to_owned() } else { format!("{mean:.2}") };
+        let pixels = self.read_bytes(self.pixels.as_ref().unwrap_or(&self.file));
+        let agree = if self.wrong_stages(&pixels).is_empty() { self.transforms.len() } else { 0 };
+        let cells = [size, largest.to_string(), mean, format!("{agree} of {}, every bit", self.transforms.len())];
+        DECODING.row(&format!("`{}`", self.file), &cells);
+    }
+}
+
 #[test]
 fn decoding_real_pictures_differs_by_what_is_written_down() {
     for case in read::<PhotoCase>("image_transforms.json") {
@@ -347,6 +369,7 @@ fn decoding_real_pictures_differs_by_what_is_written_down() {
         assert_eq!(bound.is_some(), case.pixels.is_some(), "{}", case.file);
         let (Some((_, most, mean)), Some(pixels)) = (bound, &case.pixels) else {
             assert_eq!(digest(&decoded.image.data), case.decode.sha256, "{}", case.file);
+            case.add_row(&decoded.image, 0, 0.0);
             continue;
         };
         let pillow = decode_bytes(&case.read_bytes(pixels), pixels, &DecodeOptions::default()).unwrap().image;
@@ -354,6 +377,7 @@ fn decoding_real_pictures_differs_by_what_is_written_down() {
         let differences: Vec<u8> = decoded.image.data.iter().zip(&pillow.data).map(|(a, b)| a.abs_diff(*b)).collect();
         let worst = differences.iter().max().copied().unwrap();
         let average = differences.iter().map(|&d| f64::from(d)).sum::<f64>() / differences.len() as f64;
+        case.add_row(&decoded.image, worst, average);
         assert!(worst <= *most && average <= *mean, "{}: differs by {worst}, on average by {average:.3}", case.file);
     }
 }

@@ -3,6 +3,7 @@
 //! `cargo test --release --test models -- --nocapture` prints each block's error.
 
 mod support {
+    pub(crate) mod accuracy;
     pub(crate) mod golden;
 }
 
@@ -14,6 +15,7 @@ use heatlens::models::{Classifier, Clip, Tap};
 use heatlens::weights::{ModelFiles, Precision};
 use heatlens::{Plan, Silent, Tensor};
 use serde_json::json;
+use support::accuracy::Table;
 use support::golden::{Deviation, Golden, cosine, least_cosine, table};
 
 /// The least cosine between an embedding (or feature) and its golden.
@@ -22,7 +24,7 @@ const COSINE: f64 = 0.99999;
 /// Per network the largest `max|Δ| / max|golden|` of any block or output. The contract is 1e-3 for logits; these are a few
 /// times what adapters give, so that what is only slightly wrong shows as well. ResNet-50 has the most layers that amplify
 /// rounding: PyTorch's own f32 results are off by 3e-5.
-const TOLERANCES: [(&str, f64); 29] = [
+const TOLERANCES: [(&str, f64); 32] = [
     ("small-basic", 1e-5),
     ("small-basic-f16", 1e-5),
     ("small-basic-bf16", 1e-5),
@@ -52,6 +54,9 @@ const TOLERANCES: [(&str, f64); 29] = [
     ("clip-rn50-openclip", 2e-4),
     ("clip-vit-b-32-hf", 2e-5),
     ("clip-vit-b-32-openclip", 2e-5),
+    ("clip-vit-b-16-openclip", 2e-5),
+    ("clip-vit-l-14-shallow", 1e-5),
+    ("clip-vit-h-14-shallow", 1e-5),
 ];
 
 /// Per network how far rounding its weights to f16 may move an output: `max|Δ| / max|golden|`, and 1 − cosine. They are about
@@ -67,6 +72,13 @@ const F16: [(&str, f64, f64); 9] = [
     ("resnet50", 6e-2, 2e-3),
     ("clip-vit-b-32-hf", 4e-3, 3e-6),
 ];
+
+static ROUNDED: Table = Table::new("f16", "| network, output | error | 1 − cosine |");
+
+static NETWORKS: Table = Table::new(
+    "networks",
+    "| network | reference | input | blocks | features or image | logits or text | least cosine | reference's own f32 |",
+);
 
 /// Batch sizes at which scores must have the same bits.
 const BATCHES: [usize; 3] = [1, 7, 32];
@@ -158,6 +170,7 @@ fn tolerance(golden: &Golden) -> f64 {
 fn assert_close(golden: &Golden, device: &Device, found: &[(String, Tensor)]) {
     let deviations = deviations(golden, found);
     println!("{}", table(&format!("{}, {:?} kernels", golden.name, device.profile()), &deviations));
+    add_row(golden, &deviations, found);
     for deviation in deviations {
         let worst = deviation.error.max(deviation.rms);
         assert!(worst <= tolerance(golden), "{}: {} is off by {worst:.1e}", golden.name, deviation.name);
@@ -166,6 +179,24 @@ fn assert_close(golden: &Golden, device: &Device, found: &[(String, Tensor)]) {
         let cosine = least_cosine(value(found, &figures.name), golden.array(&figures.name));
         assert!(cosine >= COSINE, "{}: {} has a cosine of {cosine}", golden.name, figures.name);
     }
+}
+
+/// The network's row of the table of errors.
+fn add_row(golden: &Golden, deviations: &[Deviation], found: &[(String, Tensor)]) {
+    let (blocks, outputs) = deviations.split_at(golden.header.blocks.len());
+    let worst = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+    let cosines = golden.header.outputs.iter().map(|figures| {
+        let distance = 1.0 - least_cosine(value(found, &figures.name), golden.array(&figures.name));
+        distance.max(0.0)
+    });
+    let [height, width] = golden.size();
+    let mut cells = vec![golden.header.source.clone(), format!("{width}×{height}")];
+    let blocks = worst(&mut blocks.iter().map(|block| block.error.max(block.rms)));
+    cells.push(format!("{blocks:.1e}"));
+    cells.extend(outputs.iter().map(|output| format!("{:.1e}", output.error)));
+    cells.push(format!("1 − {:.0e}", worst(&mut cosines.into_iter())));
+    cells.push(format!("{:.1e}", worst(&mut outputs.iter().map(|output| output.reference_error))));
+    NETWORKS.row(&format!("`{}`", golden.name), &cells);
 }
 
 fn value<'a>(values: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
@@ -287,6 +318,8 @@ fn check_f16(name: &str, devices: &[Device], batches: &[usize]) {
             let deviation = golden.deviation(figures, output);
             let least = least_cosine(output, golden.array(&figures.name));
             println!("{name} in f16: {} error {:.1e}, 1 - cosine {:.1e}", figures.name, deviation.error, 1.0 - least);
+            let cells = [format!("{:.1e}", deviation.error), format!("{:.1e}", 1.0 - least)];
+            ROUNDED.row(&format!("`{name}` {}", figures.name), &cells);
             assert!(deviation.error <= error, "{name}: {} is off by {:.1e}", figures.name, deviation.error);
             assert!(1.0 - least <= cosine, "{name}: {} has a cosine of {least}", figures.name);
             assert!(deviation.error > 0.0, "{name}: {} doesn't show the rounding", figures.name);
@@ -455,6 +488,18 @@ fn clip_rn50_of_open_clip() {
 #[test]
 fn clip_vit_b_32_of_hugging_face() {
     check_clip("clip-vit-b-32-hf", &own_profile(), &BATCHES[..1]);
+}
+
+/// Layers of full width, two of them; heads of 64 and 80 channels.
+#[test]
+fn clip_vit_l_14_and_h_14_of_open_clip() {
+    check_clip("clip-vit-l-14-shallow", &own_profile(), &BATCHES[..1]);
+    check_clip("clip-vit-h-14-shallow", &own_profile(), &BATCHES[..1]);
+}
+
+#[test]
+fn clip_vit_b_16_of_open_clip() {
+    check_clip("clip-vit-b-16-openclip", &own_profile(), &[]);
 }
 
 #[test]

@@ -290,6 +290,14 @@ def small_open_clip(name, **rest):
     return open_clip_model(name, {"embed_dim": 40, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}, 98, 99, **rest)
 
 
+def shallow_open_clip(name, config, image_size):
+    """An open_clip configuration at its full width, two layers deep, on small pictures and with a small vocabulary."""
+    model_cfg = open_clip.get_model_config(config)
+    model_cfg["vision_cfg"].update(layers=2, image_size=image_size)
+    model_cfg["text_cfg"].update(layers=2, vocab_size=500)
+    return open_clip_model(name, model_cfg, 498, 499)
+
+
 def small_basic(name, **rest):
     """Basic blocks, with and without a shortcut convolution."""
     return resnet(Narrow(BasicBlock, [2, 1, 1, 2], 8, [8, 16, 24, 40], 37), name, (64, 64), **rest)
@@ -354,6 +362,9 @@ CASES = {
     "resnet50": lambda name: resnet(torchvision.models.resnet50(), name, (224, 224), twin=name),
     "clip-vit-b-32-hf": lambda name: hugging_face_clip(name, transformers.CLIPConfig(), 49406, 49407),
     "clip-rn50-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("RN50-quickgelu"), 49406, 49407),
+    "clip-vit-l-14-shallow": lambda name: shallow_open_clip(name, "ViT-L-14-336-quickgelu", 70),
+    "clip-vit-h-14-shallow": lambda name: shallow_open_clip(name, "ViT-H-14", 56),
+    "clip-vit-b-16-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-16"), 49406, 49407),
     "clip-vit-b-32-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-32"), 49406, 49407),
 }
 

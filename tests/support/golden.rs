@@ -28,6 +28,8 @@ pub(crate) struct Golden {
 /// The golden's json.
 #[derive(Deserialize)]
 pub(crate) struct Header {
+    /// The library, its version and the class.
+    pub(crate) source: String,
     dtype: String,
     pub(crate) pictures: Vec<String>,
     height: usize,
@@ -62,7 +64,7 @@ pub(crate) struct Deviation {
     pub(crate) error: f64,
     /// Relative difference of the root mean square over the whole activation.
     pub(crate) rms: f64,
-    reference_error: f64,
+    pub(crate) reference_error: f64,
 }
 
 impl Golden {
