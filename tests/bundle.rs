@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use heatlens::semantics::{BuildOptions, LocalizeOptions};
+use heatlens::dataset::{Dataset, Shard};
+use heatlens::semantics::{self, BuildOptions, LocalizeOptions};
 use heatlens::{Bundle, Device, ErrorKind, Observer, Silent, report};
 use support::demo::Demo;
 
@@ -155,4 +156,45 @@ fn maps_are_counted_where_they_are_not_stored() {
     let error = report::export(&bundle, None, &root.path().join("nothing")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(!root.path().join("nothing").exists());
+}
+
+/// Shards are taken by content, so the split is the same wherever the images lie, and what is merged is what one build makes.
+#[test]
+fn merged_shards_are_the_bundle_of_one_build() {
+    let (demo, device) = (Demo::open(), Device::best().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let aligner = demo.align(&device).unwrap();
+    let attacked = vec![("eps8".to_owned(), demo.images("attacked/build/eps8", 2))];
+    let images = demo.images("images/build", 12);
+    let build = |images: &Dataset, attacked: Vec<(String, Dataset)>, name: &str| {
+        let options = BuildOptions { minimum_support: 1, attacked, ..BuildOptions::default() };
+        demo.build_of(&device, &aligner, images, &options, &Silent, &root.path().join(name)).unwrap();
+        Bundle::open(&root.path().join(name)).unwrap()
+    };
+    let parts: Vec<Bundle> = (1..=3)
+        .map(|number| {
+            let shard = Shard::new(number, 3).unwrap();
+            let (images, attacked) = semantics::shard(&images, &attacked, shard, &Silent).unwrap();
+            build(&images, attacked, &format!("part{number}"))
+        })
+        .collect();
+    let whole = build(&images, attacked, "whole");
+    assert!(parts.iter().all(|part| part.manifest().n < whole.manifest().n));
+    let turned: Vec<Bundle> = parts.iter().rev().cloned().collect();
+    for (name, parts) in [("merged", &parts), ("turned", &turned)] {
+        Bundle::merge(parts, &root.path().join(name), &Silent).unwrap();
+    }
+    let [mut whole, mut merged, turned] = ["whole", "merged", "turned"].map(|name| contents(&root.path().join(name)));
+    assert!(merged == turned, "the order of the bundles shows");
+    // Shards take other batches: how often a kernel ran is all that tells a merged bundle.
+    let [expected, found] = [&mut whole, &mut merged].map(|files| {
+        let manifest = files.remove(Path::new("manifest.json")).unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        manifest.as_object_mut().unwrap().remove("dispatches");
+        manifest
+    });
+    assert_eq!(found, expected);
+    assert!(whole.keys().eq(merged.keys()));
+    let differ: Vec<&Path> = whole.keys().map(PathBuf::as_path).filter(|&name| whole[name] != merged[name]).collect();
+    assert_eq!(differ, Vec::<&Path>::new());
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use heatlens::dataset::Shard;
 use heatlens::models::{Classifier, Clip};
-use heatlens::semantics::{BuildInputs, BuildOptions, Concepts, MINIMUM_SUPPORT, Manifest, Templates};
+use heatlens::semantics::{BuildInputs, BuildOptions, Concepts, MINIMUM_SUPPORT, Manifest, Templates, shard};
 use heatlens::{Aligner, Bundle, Result};
 
 use super::Context;
@@ -19,6 +20,7 @@ use super::output::{Outcome, percent};
   heatlens build --classifier models/resnet18 --clip models/clip --aligner aligner.safetensors \\
       --concepts concepts.txt --images photos/build -o bundle
   heatlens build --config heatlens.toml --attacked pgd8=attacked/eps8 --json
+  heatlens build --config heatlens.toml --shard 2/5 -o part2
 
 Lists:
   concepts, classes   one a line, `name` or `name: prompt phrase | prompt phrase`; # begins a comment
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// Attacked versions of some of the images, in class folders and of the same names, for adversarial maps
     #[arg(long, value_name = "NAME=DIR")]
     attacked: Vec<Attacked>,
+    /// Take only this part of the images (2/5: the second of five), by their content; `heatlens merge` joins the bundles
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Images in a map's set under which it is called unsupported
     #[arg(long, value_name = "N", default_value_t = MINIMUM_SUPPORT)]
     minimum_support: u64,
@@ -77,10 +82,15 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
     let clip = Clip::load(&context.global.files(&args.clip)?)?;
     let aligner = Aligner::open(&args.aligner)?;
     let classes = class_names(args.classes.as_deref(), &classifier, &args.classifier)?;
-    let images = labelled(&args.images, &classes, context)?;
+    let mut images = labelled(&args.images, &classes, context)?;
+    let mut attacked = attacked(&args.attacked, &classes, context)?;
+    if let Some(part) = args.shard {
+        (images, attacked) =
+            shard(&images, &attacked, part, &context.progress).map_err(|e| e.at(args.images.display()))?;
+    }
     let options = BuildOptions {
         run: args.image.run_options(&context.global),
-        attacked: attacked(&args.attacked, &classes, context)?,
+        attacked,
         allow_overlap: args.allow_overlap,
         minimum_support: args.minimum_support,
         ..BuildOptions::default()
@@ -102,7 +112,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
 }
 
 /// What was built, in a few lines.
-fn text(manifest: &Manifest) -> String {
+pub(crate) fn text(manifest: &Manifest) -> String {
     let Manifest { n, classes, concepts, accuracy, adapter, near_ties, cells, .. } = manifest;
     let mut text = format!(
         "{n} images of {} classes, {} concepts, on {adapter}\n  accuracy    {}\n  near ties   {near_ties} of {cells} cells could \

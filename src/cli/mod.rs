@@ -17,6 +17,7 @@ mod export;
 mod filter;
 mod inspect;
 mod localize;
+mod merge;
 mod output;
 mod progress;
 mod report;
@@ -37,7 +38,6 @@ use progress::Progress;
 
 /// Debug vision models with words, on any GPU.
 ///
-/// heatlens scores images by concepts that you name, and compares how they are ranked where a classifier is right and where
 /// it's wrong: which concepts a class loses, whether the encoder or the head is at fault, and, at run time, which inputs look
 /// like past mistakes.
 #[derive(Debug, Parser)]
@@ -54,6 +54,7 @@ enum Command {
     Demo(demo::Args),
     Align(align::Args),
     Build(build::Args),
+    Merge(merge::Args),
     Show(show::Args),
     Localize(localize::Args),
     Calibrate(calibrate::Args),
@@ -117,6 +118,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Report(args) => report::run(&args, &context),
         Command::Align(args) => align::run(&args, &context),
         Command::Build(args) => build::run(&args, &context),
+        Command::Merge(args) => merge::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
         Command::Calibrate(args) => calibrate::run(&args, &context),
         Command::Filter(args) => filter::run(&args, &context),

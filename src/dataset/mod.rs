@@ -19,6 +19,7 @@ mod hash;
 mod loader;
 mod manifest;
 mod shards;
+mod split;
 
 use std::fs::File;
 use std::io::{BufRead, Read, Seek, SeekFrom};
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use hash::{ContentHash, overlap};
 pub use loader::{BadImages, Batch, Loader, LoaderOptions, Skipped, THUMBNAIL_EDGE};
+pub use split::Shard;
 
 use crate::error::{Error, ErrorKind, Result};
 

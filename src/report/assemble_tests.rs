@@ -12,7 +12,7 @@ use crate::semantics::{Bundle, testing};
 fn stored(folder: &Path) -> Bundle {
     let mut bundle = testing::bundle();
     let thumbnails: Vec<Vec<u8>> = (0..bundle.manifest().n).map(|row| vec![0xff, 0xd8, 0xff, row as u8]).collect();
-    bundle.save(&folder.join("planes"), &thumbnails).unwrap();
+    bundle.save(&folder.join("planes"), thumbnails.into_iter().map(Ok)).unwrap();
     Bundle::open(&folder.join("planes")).unwrap()
 }
 

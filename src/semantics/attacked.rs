@@ -9,8 +9,8 @@ use super::bundle::{AttackedSamples, Samples};
 use super::forward::{Pass, run_images};
 use super::manifest::AttackSummary;
 use super::sets::Attacks;
-use crate::dataset::Sample;
-use crate::error::Result;
+use crate::dataset::{Dataset, Sample, Shard};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::progress::Observer;
 use crate::tensor::Tensor;
@@ -56,6 +56,11 @@ pub(crate) fn attacked(
         for (kernel, count) in &collected.dispatches {
             *dispatches.entry(kernel.clone()).or_default() += count;
         }
+        if collected.indices.is_empty() {
+            // A shard may hold no original of this set.
+            results.summaries.push(AttackSummary { name: name.clone(), ..AttackSummary::default() });
+            continue;
+        }
         let rows: Vec<&Sample> = collected.indices.iter().map(|&index| &images.samples[index]).collect();
         let found = match_attacks(&rows, &collected.take_integers("prediction"), &originals, inputs.classes.len())?;
         if found.unmatched > 0 {
@@ -90,6 +95,38 @@ pub(crate) fn attacked(
     Ok(results)
 }
 
+/// The part of labelled images that falls to a shard, and of each set of their attacked versions those whose originals do.
+/// Attacked images without an original fall to the first shard.
+///
+/// # Errors
+/// [`ErrorKind::Data`] if none of the images falls to the shard; [`ErrorKind::Cancelled`].
+pub fn shard(
+    images: &Dataset,
+    attacked: &[(String, Dataset)],
+    shard: Shard,
+    observer: &dyn Observer,
+) -> Result<(Dataset, Vec<(String, Dataset)>)> {
+    let selected = shard.select(&images.samples, observer)?;
+    if !selected.contains(&true) {
+        let message = format!("shard {shard} holds none of the {} images", images.samples.len());
+        return Err(Error::new(ErrorKind::Data, message).hint("split them into fewer shards"));
+    }
+    let part = |whole: &Dataset, is_here: &dyn Fn(usize, &Sample) -> bool| {
+        let samples = whole.samples.iter().enumerate().filter(|(row, sample)| is_here(*row, sample));
+        Dataset { samples: samples.map(|(_, sample)| sample.clone()).collect(), ..whole.clone() }
+    };
+    let originals = images.samples.iter().map(original_key).zip(&selected);
+    let originals: HashMap<OriginalKey, bool> = originals.map(|(key, &selected)| (key, selected)).collect();
+    let follows =
+        |_: usize, sample: &Sample| originals.get(&original_key(sample)).copied().unwrap_or_else(|| shard.is_first());
+    let attacked = attacked.iter().map(|(name, set)| (name.clone(), part(set, &follows))).collect();
+    Ok((part(images, &|row, _| selected[row]), attacked))
+}
+
+fn original_key(sample: &Sample) -> OriginalKey {
+    (sample.label.unwrap_or_default(), stem(&sample.path))
+}
+
 /// Attacked images sorted by what became of them.
 pub(crate) struct MatchedAttacks {
     pub(crate) attacks: Attacks,
@@ -119,8 +156,8 @@ pub(crate) fn match_attacks(
     let labels: Vec<usize> = images.iter().map(|sample| sample.label.unwrap_or_default()).collect();
     let mut unmatched = 0;
     let mut clean = Vec::with_capacity(images.len());
-    for (sample, &label) in images.iter().zip(&labels) {
-        clean.push(originals.get(&(label, stem(&sample.path))).copied().unwrap_or_else(|| {
+    for (&sample, &label) in images.iter().zip(&labels) {
+        clean.push(originals.get(&original_key(sample)).copied().unwrap_or_else(|| {
             unmatched += 1;
             label
         }));

@@ -101,7 +101,7 @@ impl Bundle {
         let keep = result.as_ref().err().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
         let result = result.map_err(|e| if keep { e.hint("the same build goes on from here") } else { e });
         let result = result.and_then(|(mut bundle, thumbnails)| {
-            bundle.save(out, &thumbnails)?;
+            bundle.save(out, thumbnails.into_iter().map(Ok))?;
             Ok(bundle)
         });
         if !keep {

@@ -196,16 +196,16 @@ impl Bundle {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] naming what can't be written; a folder that is no bundle isn't replaced.
-    pub(crate) fn save(&mut self, folder: &Path, thumbnails: &[Vec<u8>]) -> Result<()> {
+    pub(crate) fn save(&mut self, folder: &Path, thumbnails: impl IntoIterator<Item = Result<Vec<u8>>>) -> Result<()> {
         let is_bundle = folder.join("manifest.json").exists();
         let occupied = if is_bundle { Occupied::Replace } else { Occupied::Refuse };
         write_dir_atomic(folder, occupied, |folder| {
             self.write(folder)?;
             let thumbs = folder.join("thumbs");
             std::fs::create_dir(&thumbs).map_err(|e| Error::io(&thumbs, e))?;
-            for (row, thumbnail) in thumbnails.iter().enumerate() {
+            for (row, thumbnail) in thumbnails.into_iter().enumerate() {
                 let path = thumbs.join(thumbnail_name(row));
-                std::fs::write(&path, thumbnail).map_err(|e| Error::io(&path, e))?;
+                std::fs::write(&path, thumbnail?).map_err(|e| Error::io(&path, e))?;
             }
             Ok(())
         })?;
@@ -327,6 +327,11 @@ impl Bundle {
     pub fn thumbnail(&self, row: usize) -> Result<Vec<u8>> {
         let path = self.thumbnails.join(thumbnail_name(row));
         std::fs::read(&path).map_err(|e| Error::io(&path, e))
+    }
+
+    /// The bundle's folder, for errors.
+    pub(crate) fn place(&self) -> std::path::Display<'_> {
+        self.thumbnails.parent().unwrap_or(&self.thumbnails).display()
     }
 
     /// The name of the bundle's folder, or, where it has none (`.`), of that of its images.

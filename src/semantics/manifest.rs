@@ -63,7 +63,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String> {
 }
 
 /// What became of one set of attacked images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AttackSummary {
     /// The name it was given.
     pub name: String,
@@ -148,4 +148,11 @@ pub(crate) fn check_schema(name: &str, found: Option<u64>, command: &str) -> Res
     let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
     Err(Error::new(ErrorKind::Format, format!("{name}: schema version {found}, expected {SCHEMA}"))
         .hint(format!("make it anew with `heatlens {command}` of this version")))
+}
+
+/// Where two lists first differ.
+pub(crate) fn first_difference(a: &[String], b: &[String]) -> Option<String> {
+    let at = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at))?;
+    let [a, b] = [a.get(at), b.get(at)].map(|name| name.map_or("none".to_owned(), |name| format!("'{name}'")));
+    Some(format!("number {} is {a} and {b}", at + 1))
 }

@@ -27,6 +27,7 @@ mod journal;
 mod localize;
 mod manifest;
 mod map_table;
+mod merge;
 mod metrics;
 mod reasons;
 pub mod reference;
@@ -40,6 +41,7 @@ mod tally;
 pub(crate) mod testing;
 
 pub use align::{AlignOptions, Aligner, AlignerFigures};
+pub use attacked::shard;
 pub use baselines::{Baseline, clip_disagreement};
 pub use build::{BuildInputs, BuildOptions};
 pub use bundle::{AttackedSamples, Bundle, ClassCounts, Samples, Space};

@@ -48,23 +48,10 @@ pub(crate) fn bundle() -> Bundle {
         labels,
         predictions,
     };
-    let sets = Sets::new(&samples.labels, &samples.predictions, k).unwrap();
-    let counts = |rows: &[u32]| reference::counts(&samples.scores, rows).unwrap();
     let attacked = AttackedSamples {
         paths: (0..7).map(|row| format!("attacked/plane/{row}.png")).collect(),
         predictions: vec![1; 7],
         scores: samples.scores.select_rows(&(0..7).collect::<Vec<_>>()),
-    };
-    let all: Vec<u32> = (0..7).collect();
-    let adversarial = |class: usize| {
-        let rows = if class == 1 { all.as_slice() } else { &[] };
-        reference::counts(&attacked.scores, rows).unwrap()
-    };
-    let counts = ClassCounts {
-        correct: (0..k).map(|class| counts(sets.correct(class))).collect(),
-        missed: (0..k).map(|class| counts(sets.missed(class))).collect(),
-        false_alarm: (0..k).map(|class| counts(sets.false_alarm(class))).collect(),
-        adversarial: (0..k).map(adversarial).collect(),
     };
     let mut aligner = Container::default();
     aligner.insert("weight", &[e, d], &[1.0_f32, 0.0, 0.0, 1.0, 0.5, 0.5]);
@@ -77,7 +64,7 @@ pub(crate) fn bundle() -> Bundle {
         preprocess: format!("{name}-preprocessing"),
         precision: Precision::F32,
     };
-    Bundle {
+    let mut bundle = Bundle {
         manifest: Manifest {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -111,8 +98,29 @@ pub(crate) fn bundle() -> Bundle {
         attacked,
         directions: directions(c),
         class_directions: directions(k),
-        counts: Some(counts),
+        counts: None,
         aligner: Aligner::of_container(&aligner, "").unwrap(),
         thumbnails: PathBuf::new(),
+    };
+    bundle.counts = Some(counts_of(&bundle));
+    bundle
+}
+
+/// The counts of a bundle's images and attacks.
+pub(crate) fn counts_of(bundle: &Bundle) -> ClassCounts {
+    let (sets, classes) = (bundle.sets().unwrap(), bundle.manifest.classes.len());
+    let maps = |rows: fn(&Sets, usize) -> &[u32]| {
+        (0..classes).map(|class| reference::counts(&bundle.samples.scores, rows(&sets, class)).unwrap()).collect()
+    };
+    let adversarial = |class: usize| {
+        let predictions = bundle.attacked.predictions.iter().enumerate();
+        let rows: Vec<u32> = predictions.filter(|(_, found)| **found == class).map(|(row, _)| row as u32).collect();
+        reference::counts(&bundle.attacked.scores, &rows).unwrap()
+    };
+    ClassCounts {
+        correct: maps(Sets::correct),
+        missed: maps(Sets::missed),
+        false_alarm: maps(Sets::false_alarm),
+        adversarial: (0..classes).map(adversarial).collect(),
     }
 }

@@ -74,6 +74,19 @@ impl Demo {
         observer: &dyn Observer,
         out: &Path,
     ) -> Result<Bundle> {
+        self.build_of(device, aligner, &self.images("images/build", every), options, observer, out)
+    }
+
+    /// Builds a bundle from some pictures with options.
+    pub(crate) fn build_of(
+        &self,
+        device: &Device,
+        aligner: &Aligner,
+        images: &Dataset,
+        options: &BuildOptions,
+        observer: &dyn Observer,
+        out: &Path,
+    ) -> Result<Bundle> {
         let inputs = BuildInputs {
             classifier: &self.classifier,
             classifier_path: &path("classifier"),
@@ -83,7 +96,7 @@ impl Demo {
             concepts: &self.concepts,
             classes: &self.classes,
             templates: &Templates::default(),
-            images: &self.images("images/build", every),
+            images,
             images_path: &path("images/build"),
         };
         Bundle::build(device, &inputs, options, observer, out)
