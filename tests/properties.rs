@@ -6,7 +6,7 @@ use heatlens::Tensor;
 use heatlens::semantics::statistics::Bootstrap;
 use heatlens::semantics::{
     Cell, ContentOrder, Counts, Detection, Differential, Distance, Fraction, Membership, Products, Ranking,
-    Responsible, Selective, StoredMap, Wins, class_balanced_means, reference,
+    Responsible, Selective, StoredMap, Wins, class_balanced_means, flipped_share, reference,
 };
 use proptest::prelude::*;
 
@@ -169,6 +169,17 @@ proptest! {
             let single = counts(&scores, &[row]);
             let sums: Vec<u32> = single.cells().chunks(single.concepts()).map(|cells| cells.iter().sum()).collect();
             prop_assert_eq!(wins.row(row), &sums[..]);
+        }
+    }
+
+    #[test]
+    fn flips_are_the_cells_in_which_two_maps_differ(scores in scores(2..=9)) {
+        let cells = (scores.columns() * (scores.columns() - 1)) as f64;
+        for (first, second) in (0..scores.rows()).flat_map(|a| (0..scores.rows()).map(move |b| (a, b))) {
+            let (first, second) = (scores.row(first), scores.row(second));
+            let maps = reference::single_map(first).into_iter().zip(reference::single_map(second));
+            let differ = maps.filter(|(a, b)| a != b).count() as f64;
+            prop_assert_eq!(flipped_share(first, second), differ / cells);
         }
     }
 

@@ -155,6 +155,12 @@ impl ImageArgs {
     }
 }
 
+/// A share as a flag's value, from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "expected a share from 0 to 1, such as 0.05".to_owned())
+}
+
 /// A folder of attacked images under a name, `NAME=DIR`.
 #[derive(Debug, Clone)]
 pub(crate) struct Attacked {

@@ -8,6 +8,7 @@ mod args;
 mod build;
 mod calibrate;
 mod classify;
+mod compare;
 mod config;
 mod demo;
 mod doctor;
@@ -38,6 +39,7 @@ use progress::Progress;
 
 /// Debug vision models with words, on any GPU.
 ///
+/// heatlens scores images by concepts that you name, and compares how they are ranked where a classifier is right and where
 /// it's wrong: which concepts a class loses, whether the encoder or the head is at fault, and, at run time, which inputs look
 /// like past mistakes.
 #[derive(Debug, Parser)]
@@ -55,6 +57,7 @@ enum Command {
     Align(align::Args),
     Build(build::Args),
     Merge(merge::Args),
+    Compare(compare::Args),
     Show(show::Args),
     Localize(localize::Args),
     Calibrate(calibrate::Args),
@@ -119,6 +122,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Align(args) => align::run(&args, &context),
         Command::Build(args) => build::run(&args, &context),
         Command::Merge(args) => merge::run(&args, &context),
+        Command::Compare(args) => compare::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
         Command::Calibrate(args) => calibrate::run(&args, &context),
         Command::Filter(args) => filter::run(&args, &context),

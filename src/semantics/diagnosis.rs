@@ -89,7 +89,7 @@ impl Bundle {
     }
 
     /// The scores `[N, C]` in a space and mode.
-    fn scores(&self, space: Space, mode: ScoreMode) -> Result<Tensor> {
+    pub(super) fn scores(&self, space: Space, mode: ScoreMode) -> Result<Tensor> {
         let scores = self.samples.scores_in(space);
         match mode {
             ScoreMode::Raw => Ok(scores.clone()),
@@ -251,7 +251,7 @@ impl Bundle {
     }
 
     /// The classes in runs whose maps are held at once.
-    fn classes_at_once(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn classes_at_once(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (classes, concepts) = (self.manifest.classes.len(), self.manifest.concepts.len());
         let run = (CELLS_AT_ONCE / (concepts * concepts)).max(1);
         (0..classes).step_by(run).map(move |first| first..classes.min(first + run))
