@@ -7,6 +7,7 @@ mod align;
 mod args;
 mod build;
 mod calibrate;
+mod check;
 mod classify;
 mod compare;
 mod config;
@@ -58,6 +59,7 @@ enum Command {
     Build(build::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Check(check::Args),
     Show(show::Args),
     Localize(localize::Args),
     Calibrate(calibrate::Args),
@@ -123,6 +125,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Build(args) => build::run(&args, &context),
         Command::Merge(args) => merge::run(&args, &context),
         Command::Compare(args) => compare::run(&args, &context),
+        Command::Check(args) => check::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
         Command::Calibrate(args) => calibrate::run(&args, &context),
         Command::Filter(args) => filter::run(&args, &context),

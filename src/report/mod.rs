@@ -26,6 +26,7 @@ mod from_counts;
 mod html;
 #[cfg(test)]
 mod html_tests;
+mod junit;
 mod map;
 mod npy;
 mod png;
@@ -43,6 +44,7 @@ pub use data::{
 };
 pub use export::export;
 pub use html::{html, write_html};
+pub use junit::write_junit;
 pub use map::{Flags, Intervals, MapKind, MapView, Side};
 pub use npy::{Element, write_npy};
 pub use png::write_png;

@@ -66,6 +66,8 @@ impl Fixture {
         write_classifier(&fixture.path("classifier"), CLASSES.len(), 1.0);
         write_clip(&fixture.path("clip"));
         fs::write(fixture.path("concepts.txt"), CONCEPTS.join("\n")).unwrap();
+        let check = "check wheels for all: wheels > fur or not wheels > fur at least 100 %";
+        fs::write(fixture.path("checks.txt"), check).unwrap();
         fixture.draw();
         fixture.run_all();
         fixture

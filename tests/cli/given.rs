@@ -20,6 +20,7 @@ pub(crate) struct Given {
     pub(crate) images: PathBuf,
     pub(crate) bundle: PathBuf,
     pub(crate) filter: PathBuf,
+    pub(crate) spec: PathBuf,
     pub(crate) output: PathBuf,
     pub(crate) class: &'static str,
     pub(crate) false_reject_rate: &'static str,
@@ -44,6 +45,7 @@ impl Given {
             images: fixture.path(split),
             bundle: fixture.path("bundle"),
             filter: fixture.path("model.heatlens"),
+            spec: fixture.path("checks.txt"),
             output: out.join("output"),
             class: CLASSES[0],
             false_reject_rate: "0.5",
@@ -79,11 +81,13 @@ impl Given {
                 [vec![text(&self.bundle)], ["--set", "correct", "--class", self.class].map(str::to_owned).to_vec()]
                     .concat()
             }
+            "compare" => vec![text(&self.fixture.path("bundle")), text(&self.bundle)],
+            "check" => vec![text(&self.spec), text(&self.bundle)],
             "inspect" => vec![text(&self.classifier)],
-            "localize" | "export" | "report" => vec![text(&self.bundle)],
+            "localize" | "export" | "report" | "merge" => vec![text(&self.bundle)],
             other => panic!("no arguments are known for {other}"),
         });
-        if !["classify", "filter", "inspect", "localize"].contains(&self.command) {
+        if !["check", "classify", "compare", "filter", "inspect", "localize"].contains(&self.command) {
             args.extend(option("-o", &self.output));
         }
         args.extend(self.extra.clone());

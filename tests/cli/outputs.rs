@@ -295,8 +295,8 @@ fn doctor_tests_every_kernel() {
 #[test]
 fn every_command_explains_itself() {
     let commands =
-        ["align", "build", "show", "localize", "calibrate", "filter", "report", "export", "classify", "embed"];
-    for command in commands.iter().chain(["doctor", "inspect"].iter()) {
+        ["align", "build", "merge", "show", "localize", "calibrate", "filter", "report", "export", "classify", "embed"];
+    for command in commands.iter().chain(["check", "compare", "doctor", "inspect"].iter()) {
         let help = fixture().run(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("heatlens {command}")), "{command}: {help}");
     }

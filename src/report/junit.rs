@@ -1,0 +1,117 @@
+//! Checks as JUnit XML, which continuous-integration servers show as tests.
+
+use std::io;
+use std::path::Path;
+
+use quick_xml::Writer;
+use quick_xml::events::{BytesDecl, BytesText, Event};
+
+use crate::error::{Error, Result};
+use crate::files::write_atomic;
+use crate::semantics::{CheckResult, CheckVerdict};
+
+/// Writes the results of the checks in the file `suite`: a test case each, its failure with what was found and the worst images.
+///
+/// # Errors
+/// [`ErrorKind::Io`](crate::ErrorKind::Io) naming `path`.
+pub fn write_junit(path: impl AsRef<Path>, suite: &str, checks: &[CheckResult]) -> Result<()> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    document(&mut bytes, suite, checks).map_err(|e| Error::io(path, e))?;
+    write_atomic(path, |file| file.write_all(&bytes).map_err(|e| Error::io(path, e)))
+}
+
+fn document(bytes: &mut Vec<u8>, suite: &str, checks: &[CheckResult]) -> io::Result<()> {
+    let mut writer = Writer::new_with_indent(bytes, b' ', 2);
+    writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+    let (suite, tests) = (legal(suite), checks.len().to_string());
+    let failures = checks.iter().filter(|check| check.verdict != CheckVerdict::Pass).count().to_string();
+    let counts = [("tests", tests.as_str()), ("failures", failures.as_str()), ("errors", "0")];
+    writer.create_element("testsuites").with_attributes(counts).write_inner_content(|writer| {
+        let element = writer.create_element("testsuite").with_attribute(("name", suite.as_str()));
+        element
+            .with_attributes(counts)
+            .write_inner_content(|writer| checks.iter().try_for_each(|check| case(writer, &suite, check)))?;
+        Ok(())
+    })?;
+    writer.get_mut().push(b'\n');
+    Ok(())
+}
+
+fn case(writer: &mut Writer<&mut Vec<u8>>, suite: &str, check: &CheckResult) -> io::Result<()> {
+    let (name, line) = (legal(&check.name), check.line.to_string());
+    let attributes = [("classname", suite), ("name", name.as_str()), ("file", suite), ("line", line.as_str())];
+    let element = writer.create_element("testcase").with_attributes(attributes);
+    let kind = match check.verdict {
+        CheckVerdict::Pass => {
+            element.write_empty()?;
+            return Ok(());
+        }
+        CheckVerdict::Fail => "bound",
+        CheckVerdict::Unsupported => "support",
+    };
+    let CheckResult { scope, formula, bound, n, satisfied, .. } = check;
+    let message = legal(&format!("for {scope}: {formula} holds on {satisfied} of {n} images, expected {bound}"));
+    let worst: Vec<String> = check
+        .worst
+        .iter()
+        .map(|image| legal(&format!("{} (label {}, predicted {})", image.path, image.label, image.prediction)))
+        .collect();
+    element.write_inner_content(|writer| {
+        let failure = writer.create_element("failure");
+        let failure = failure.with_attributes([("type", kind), ("message", message.as_str())]);
+        failure.write_text_content(BytesText::new(&worst.join("\n")))?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// The text with the control characters that XML 1.0 can't hold written as escapes.
+fn legal(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_a_failure_and_every_character_is_legal() {
+        let check = |name: &str, verdict| CheckResult {
+            name: name.to_owned(),
+            line: 3,
+            scope: "class plane".to_owned(),
+            formula: "wings > horns".to_owned(),
+            bound: "at least 95 %".to_owned(),
+            verdict,
+            n: 10,
+            satisfied: 4,
+            share: None,
+            certain: true,
+            unannotated: 0,
+            vacuous: None,
+            worst: vec![crate::semantics::Counterexample {
+                path: "a<b>&\u{1}.png".to_owned(),
+                label: "plane".to_owned(),
+                prediction: "\"ship\"".to_owned(),
+                margin: Some(-0.5),
+            }],
+        };
+        let checks = [check("good", CheckVerdict::Pass), check("bad", CheckVerdict::Fail)];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("junit.xml");
+        write_junit(&path, "checks.txt", &checks).unwrap();
+        let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites tests="2" failures="1" errors="0">
+  <testsuite name="checks.txt" tests="2" failures="1" errors="0">
+    <testcase classname="checks.txt" name="good" file="checks.txt" line="3"/>
+    <testcase classname="checks.txt" name="bad" file="checks.txt" line="3">
+      <failure type="bound" message="for class plane: wings &gt; horns holds on 4 of 10 images, expected at least 95 %">a&lt;b&gt;&amp;\u{1}.png (label plane, predicted &quot;ship&quot;)</failure>
+    </testcase>
+  </testsuite>
+</testsuites>
+"#;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    }
+}
