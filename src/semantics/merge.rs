@@ -21,7 +21,7 @@ impl Bundle {
     /// are added; nothing is computed anew, so the result is that of one build over all images.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] naming two bundles and what they differ in (models, preprocessing, classes, concepts, prompts,
+    /// [`ErrorKind::Mismatch`] naming two bundles and what they differ in (models, preprocessing, precision, classes, concepts, prompts,
     /// aligner, adapter, attacks, minimum support); [`ErrorKind::Overlap`] naming two that share images; those of writing and
     /// of the observer.
     pub fn merge(bundles: &[Self], out: &Path, observer: &dyn Observer) -> Result<Self> {
@@ -210,11 +210,15 @@ fn check_alike(first: &Bundle, other: &Bundle) -> Result<()> {
         }
     }
     let supports = [a, b].map(|manifest| manifest.minimum_support.to_string());
+    let precisions =
+        [a, b].map(|manifest| [&manifest.classifier, &manifest.clip].map(|model| model.precision.to_string()));
     for (what, a, b) in [
         ("classifiers", &a.classifier.sha256, &b.classifier.sha256),
         ("preprocessing for the classifier", &a.classifier.preprocess, &b.classifier.preprocess),
         ("CLIPs", &a.clip.sha256, &b.clip.sha256),
         ("preprocessing for CLIP", &a.clip.preprocess, &b.clip.preprocess),
+        ("precisions of the classifier", &precisions[0][0], &precisions[1][0]),
+        ("precisions of CLIP", &precisions[0][1], &precisions[1][1]),
         ("adapters", &a.adapter, &b.adapter),
         ("minimum supports", &supports[0], &supports[1]),
     ] {
@@ -265,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::semantics::testing;
+    use crate::weights::Precision;
 
     /// The images of the test bundle that `is_here` names, and of its attacks those of the same places.
     fn part(whole: &Bundle, is_here: &dyn Fn(usize) -> bool) -> Bundle {
@@ -323,7 +328,7 @@ mod tests {
             bundle.thumbnails = Path::new(name).join("thumbs");
         }
         type Change = fn(&mut Bundle);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 14] = [
             ("one and two have different classes: number 3 is 'cat' and none", |b| drop(b.manifest.classes.pop())),
             ("concepts: number 1 is 'wings' and 'fins'", |b| b.manifest.concepts[0] = "fins".to_owned()),
             ("prompt templates: number 2 is none and '{}'", |b| b.manifest.templates.push("{}".to_owned())),
@@ -332,6 +337,8 @@ mod tests {
             ("preprocessing for the classifier: ", |b| b.manifest.classifier.preprocess = "x".to_owned()),
             ("CLIPs: clip-weights and x", |b| b.manifest.clip.sha256 = "x".to_owned()),
             ("preprocessing for CLIP: ", |b| b.manifest.clip.preprocess = "x".to_owned()),
+            ("precisions of the classifier: f32 and f16", |b| b.manifest.classifier.precision = Precision::F16),
+            ("precisions of CLIP: f32 and f16", |b| b.manifest.clip.precision = Precision::F16),
             ("adapters: an adapter and x", |b| b.manifest.adapter = "x".to_owned()),
             ("minimum supports: 5 and 2", |b| b.manifest.minimum_support = 2),
             ("concept prompts: 'wheels' has another direction", |b| b.directions.data_mut()[3] += 1.0),
