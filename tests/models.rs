@@ -77,6 +77,7 @@ const F16: [(&str, f64, f64); 9] = [
 
 static ROUNDED: Table = Table::new("f16", "| network, output | error | 1 − cosine |");
 
+static BLOCKS: Table = Table::new("blocks", "| network | errors |");
 static NETWORKS: Table = Table::new(
     "networks",
     "| network | reference | input | blocks | features or image | logits or text | least cosine | reference's own f32 |",
@@ -122,8 +123,10 @@ fn add_row(golden: &Golden, deviations: &[Deviation], found: &[(String, Tensor)]
     });
     let [height, width] = golden.size();
     let mut cells = vec![golden.header.source.clone(), format!("{width}×{height}")];
-    let blocks = worst(&mut blocks.iter().map(|block| block.error.max(block.rms)));
-    cells.push(format!("{blocks:.1e}"));
+    let each = blocks.iter().map(|block| (&block.name, block.error.max(block.rms)));
+    cells.push(format!("{:.1e}", worst(&mut each.clone().map(|(_, error)| error))));
+    let each: Vec<String> = each.map(|(name, error)| format!("{name} {error:.0e}")).collect();
+    BLOCKS.row(&format!("`{}`", golden.name), &[each.join(" · ")]);
     cells.extend(outputs.iter().map(|output| format!("{:.1e}", output.error)));
     cells.push(format!("1 − {:.0e}", worst(&mut cosines.into_iter())));
     cells.push(format!("{:.1e}", worst(&mut outputs.iter().map(|output| output.reference_error))));

@@ -19,11 +19,11 @@ use crate::weights::{Config, ModelFiles, Precision};
 /// Where `config.json` may name the classes: timm's keys, at the top or in `pretrained_cfg`, then transformers'.
 pub(super) const NAME_KEYS: [&str; 3] = ["label_names", "pretrained_cfg.label_names", "id2label"];
 
-/// transformers' file that says how pictures are prepared.
-const PROCESSOR: &str = "preprocessor_config.json";
-
 /// The layout that has a preprocessing of its own: torchvision writes no configuration.
 const TORCHVISION: ClassifierLayout = ClassifierLayout::Resnet(resnet::Dialect::Torchvision);
+
+/// timm's words for torchvision's second preset: bilinear, 224 pixels out of 232.
+const TORCHVISION_V2: &str = r#"{"input_size": [3, 224, 224], "crop_pct": 0.9655, "interpolation": "bilinear"}"#;
 
 /// A classifier with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -135,17 +135,18 @@ fn preprocess(
     let config = files.config("config.json");
     let (preprocess, config) = match config.filter(|config| is_timm(config)) {
         Some(config) => (Preprocess::from_timm(config.value(), Path::new(config.name()))?, config),
-        None if layout == TORCHVISION && files.config(PROCESSOR).is_none() => {
+        None if layout == TORCHVISION && files.image_processor().is_err() => {
             let name = files.weights().name();
             observer.notice(&format!(
-                "{name}: no configuration beside it says how pictures are prepared; torchvision's IMAGENET1K_V1 preset is used"
+                "{name}: no configuration beside it says how pictures are prepared; torchvision's IMAGENET1K_V1 preset is used \
+                 (for IMAGENET1K_V2, put a config.json beside it with {TORCHVISION_V2})"
             ));
             return Ok(Preprocess::torchvision(Torchvision::V1));
         }
         None => {
             let model_type = config.map(|config| config.text("model_type")).transpose()?.flatten();
-            let config = files.require_config(PROCESSOR, "how pictures are prepared")?;
-            (Preprocess::from_hf(config.value(), model_type, Path::new(config.name()))?, config)
+            let (settings, config) = files.image_processor()?;
+            (Preprocess::from_hf(settings, model_type, Path::new(config.name()))?, config)
         }
     };
     let &Preprocess { height, width, .. } = &preprocess;

@@ -38,12 +38,22 @@ pub(super) enum ClipLayout {
 }
 
 /// Parts of tensor names that give away a network which doesn't load, in the order in which they are looked for.
-const REFUSED: [(&str, &str); 34] = [
+const REFUSED: [(&str, &str); 41] = [
+    ("visual.trunk.attn_pool.", "an open_clip SigLIP"),
+    (
+        "timm_model.",
+        "a timm model in transformers' wrapper: strip `timm_model.` from the names and use timm's config.json",
+    ),
+    ("dinov2", "a DINOv2"),
+    ("beit.", "a BEiT"),
+    ("efficientnet.", "an EfficientNet"),
+    ("mobilenet", "a MobileNet"),
     ("visual.trunk.", "an open_clip model with an image tower of timm"),
     ("text.transformer.embeddings.", "an open_clip model with a text tower of transformers"),
     ("text_decoder.", "a CoCa"),
     ("vision_model.head.", "a SigLIP"),
     ("text_model.head.", "a SigLIP"),
+    ("head.probe", "a SigLIP's image tower"),
     ("layers.0.blocks.0.attn.", "a Swin"),
     ("relative_position_bias_table", "a vision transformer with relative positions (BEiT, Swin)"),
     (".rel_pos.", "a vision transformer with relative positions"),
@@ -73,6 +83,18 @@ const REFUSED: [(&str, &str); 34] = [
     (".conv2.attn.", "a selective-kernel ResNet"),
     (".ls_1.", "an open_clip model with layer scale"),
     ("_orig_mod.", "a compiled module saved with its wrapper: strip `_orig_mod.` from the names"),
+];
+
+/// Starts of names that a file has and others that it doesn't, which together give away a network that doesn't load.
+const INCOMPLETE: [(&str, &str, &str); 8] = [
+    ("vision_model.", "text_model.", "a CLIP's image tower alone"),
+    ("text_model.", "vision_model.", "a CLIP's text tower alone"),
+    ("embeddings.class_embedding", "text_model.", "a CLIP's image tower alone"),
+    ("embeddings.token_embedding.", "vision_model.", "a CLIP's text tower alone"),
+    ("embeddings.cls_token", "vit.", "a vision transformer of transformers without a classifier's head"),
+    ("embedder.embedder.", "resnet.", "a ResNet of transformers without a classifier's head"),
+    ("bn1.weight", "bn1.running_mean", "a ResNet with another norm than batch norm"),
+    ("stem.1.weight", "stem.1.bias", "a ConvNeXt with another norm than layer norm"),
 ];
 
 impl Layout {
@@ -108,6 +130,10 @@ impl Layout {
             }
         }
         let has = |prefix: &str| weights.names().any(|name| name.starts_with(prefix));
+        if let Some((present, absent, network)) = INCOMPLETE.iter().find(|(some, none, _)| has(some) && !has(none)) {
+            let message = format!("not supported: {network}, by its `{present}` without `{absent}`");
+            return Err(weights.error(message).hint(SUPPORTED));
+        }
         if has("vision_model.") {
             Ok(Self::Clip(ClipLayout::HuggingFace))
         } else if has("visual.") {
@@ -149,4 +175,29 @@ pub(super) fn refuse_unread(weights: &Weights, network: &str, ignored: impl Fn(&
     let more = if unread.len() > 1 { format!(" and {} others", unread.len() - 1) } else { String::new() };
     let message = format!("{}: a variant of {network} that isn't supported: it has `{first}`{more}", weights.name());
     Err(Error::new(ErrorKind::Weights, message).hint(SUPPORTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+
+    fn refusal(tensor: &str) -> String {
+        let weights = Weights::from_tensors("w", &[(tensor.to_owned(), Tensor::zeros([1]))]);
+        Layout::of(&weights).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_network_that_does_not_load_is_refused_by_its_name() {
+        for (marker, _) in REFUSED {
+            let message = refusal(marker);
+            // A marker within another is found under that one's name.
+            let (found, network) = *REFUSED.iter().find(|(found, _)| marker.contains(found)).unwrap();
+            assert_eq!(message, format!("w: not supported: {network}, by its tensor `{marker}`"), "{found}");
+        }
+        for (present, absent, network) in INCOMPLETE {
+            let message = refusal(present);
+            assert_eq!(message, format!("w: not supported: {network}, by its `{present}` without `{absent}`"));
+        }
+    }
 }

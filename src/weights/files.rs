@@ -14,8 +14,10 @@ pub(super) const CONVERT: &str = "this looks like a PyTorch checkpoint; convert 
 const USUAL: [&str; 2] = ["model.safetensors", "open_clip_model.safetensors"];
 /// The table of contents of a Hugging Face model in several files.
 const INDEX: &str = "model.safetensors.index.json";
+/// The file of transformers' processors, which from its version 5 on may hold the image processor's settings.
+const PROCESSOR: &str = "processor_config.json";
 /// The configuration files that are read when they are there.
-const CONFIGS: [&str; 3] = ["config.json", "preprocessor_config.json", "open_clip_config.json"];
+const CONFIGS: [&str; 4] = ["config.json", "preprocessor_config.json", PROCESSOR, "open_clip_config.json"];
 
 /// A model's weights and configuration files, from a folder in its ecosystem's layout or from memory.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
-    /// Reads the model at `path`: a `.safetensors` file, with the configuration files beside it, or a folder that holds
+    /// Reads the model at `path`: a `.safetensors` file or an index of shards, with the configuration files beside it, or a folder that holds
     /// `model.safetensors`, `open_clip_model.safetensors`, shards with their index, or one `.safetensors` file of
     /// any name. A name such as `openai/clip-vit-base-patch32` stands for its snapshot in the local Hugging Face cache, as
     /// [`locate`](super::locate) finds it.
@@ -40,7 +42,10 @@ impl ModelFiles {
     }
 
     fn open_located(path: &Path) -> Result<Self> {
-        let (weights, folder) = if path.is_dir() {
+        let index_of = path.file_name().filter(|name| *name == INDEX).and_then(|_| path.parent());
+        let (weights, folder) = if let Some(folder) = index_of {
+            (open_shards(folder)?, folder.to_owned())
+        } else if path.is_dir() {
             (open_folder(path)?, path.to_owned())
         } else {
             (Weights::open(path)?, path.parent().map(Path::to_owned).unwrap_or_default())
@@ -97,6 +102,22 @@ impl ModelFiles {
             Error::new(ErrorKind::Config, message)
                 .hint("put the configuration file that came with the weights beside them")
         })
+    }
+
+    /// transformers' settings of the image processor, with the file that they are from: those nested in
+    /// `processor_config.json` come before `preprocessor_config.json`, as in transformers itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if neither is there.
+    pub fn image_processor(&self) -> Result<(&serde_json::Value, &Config)> {
+        let nested = self.config(PROCESSOR).and_then(|config| Some((config.get("image_processor")?, config)));
+        nested.map_or_else(
+            || {
+                let config = self.require_config("preprocessor_config.json", "how pictures are prepared")?;
+                Ok((config.value(), config))
+            },
+            Ok,
+        )
     }
 
     /// The folder that the other files (a tokenizer's, say) lie in; models from memory have none.
@@ -238,6 +259,9 @@ mod tests {
         assert_eq!(files.weights().names().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(files.weights().tensor("b").unwrap().shape(), [2]);
 
+        let files = ModelFiles::open(whole.path().join("model.safetensors.index.json")).unwrap();
+        assert_eq!(files.weights().names().collect::<Vec<_>>(), ["a", "b"]);
+
         let half = folder(&[("model.safetensors.index.json", index), ("model-1.safetensors", &a)]);
         let error = ModelFiles::open(half.path()).unwrap_err();
         assert!(error.kind() == ErrorKind::Io && error.to_string().contains("model-2.safetensors"), "{error}");
@@ -245,6 +269,22 @@ mod tests {
         let outside = folder(&[("model.safetensors.index.json", br#"{"weight_map": {"a": "../a.safetensors"}}"#)]);
         let error = ModelFiles::open(outside.path()).unwrap_err();
         assert!(error.to_string().contains("`weight_map.a` isn't the name of a file"), "{error}");
+    }
+
+    #[test]
+    fn nested_settings_of_the_image_processor_come_first() {
+        let old = ("preprocessor_config.json", &br#"{"crop_pct": 1}"#[..]);
+        let found = |processor: &[u8]| {
+            let weights = bytes("a");
+            let folder = folder(&[("model.safetensors", &weights), ("processor_config.json", processor), old]);
+            let files = ModelFiles::open(folder.path()).unwrap();
+            let (settings, config) = files.image_processor().unwrap();
+            (settings.clone(), Path::new(config.name()).file_name().unwrap().to_owned())
+        };
+        let nested = (serde_json::json!({"crop_pct": 2}), "processor_config.json".into());
+        assert_eq!(found(br#"{"image_processor": {"crop_pct": 2}}"#), nested);
+        let beside = (serde_json::json!({"crop_pct": 1}), "preprocessor_config.json".into());
+        assert_eq!(found(br#"{"processor_class": "CLIPProcessor"}"#), beside);
     }
 
     #[test]

@@ -117,6 +117,22 @@ fn each_stage_of_a_picture_has_its_size_and_hash() {
     heatlens().args(nothing).assert().code(2);
 }
 
+#[test]
+fn a_turned_picture_is_explained_upright_where_that_is_asked() {
+    let stages = |more: &[&str]| {
+        let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/pictures/exif6.png");
+        let model = path("classifier");
+        let args = [&["inspect", &model, "--json", "--explain-preprocess", picture], more].concat();
+        let found = fixture().json(&args);
+        let stage = |stage: &Value| (stage["name"].as_str().unwrap().to_owned(), stage["size"].clone());
+        found["stages"].as_array().unwrap().iter().map(stage).collect::<Vec<_>>()
+    };
+    let (stored, upright) = (stages(&[]), stages(&["--exif"]));
+    let turned = |size: [u32; 2]| [("decode".to_owned(), json!([11, 7])), ("orient".to_owned(), json!(size))];
+    assert_eq!(stored[1..3], turned([11, 7]));
+    assert_eq!(upright[1..3], turned([7, 11]));
+}
+
 /// Embeddings of the fixture's test pictures by its classifier: the file, and its values with their paths.
 fn embedded(folder: &Path) -> (Tensor, Vec<String>) {
     let file = folder.join("ours.safetensors");

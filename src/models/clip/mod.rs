@@ -49,7 +49,7 @@ impl Clip {
         Self::load(&ModelFiles::open(path)?)
     }
 
-    /// Loads a CLIP from its files: Hugging Face's layout with `config.json` and `preprocessor_config.json`, or OpenAI's
+    /// Loads a CLIP from its files: Hugging Face's layout with `config.json` and `preprocessor_config.json` (or `processor_config.json`), or OpenAI's
     /// and open_clip's with `open_clip_config.json`, and in both the tokenizer's files.
     ///
     /// # Errors
@@ -65,7 +65,8 @@ impl Clip {
         let settings = match layout {
             ClipLayout::HuggingFace => ClipSettings::from_hugging_face(files.require_config("config.json", SETTINGS)?)?,
             ClipLayout::OpenClip { .. } => {
-                ClipSettings::from_open_clip(files.require_config("open_clip_config.json", SETTINGS)?)?
+                let by_openai = OPENAI_MARKS.iter().all(|name| files.weights().contains(name));
+                ClipSettings::from_open_clip(files.require_config("open_clip_config.json", SETTINGS)?, by_openai)?
             }
         };
         let names = Names::of(layout);
@@ -158,10 +159,13 @@ impl Clip {
 /// What a CLIP's configuration is needed for.
 const SETTINGS: &str = "which activation it uses";
 
+/// Scalars that only the weights published by OpenAI carry.
+const OPENAI_MARKS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
+
 /// Tensors that some files carry and no forward pass of embeddings reads.
 fn is_ignored(name: &str) -> bool {
-    let buffers = ["attn_mask", "input_resolution", "context_length", "vocab_size", "logit_bias"];
-    name.ends_with(".position_ids") || name.ends_with(".num_batches_tracked") || buffers.contains(&name)
+    let is_buffer = ["attn_mask", "logit_bias"].contains(&name) || OPENAI_MARKS.contains(&name);
+    name.ends_with(".position_ids") || name.ends_with(".num_batches_tracked") || is_buffer
 }
 
 /// A projection of `width` channels without bias, stored as `[outputs, width]` or, `transposed`, as `[width, outputs]`.
@@ -184,8 +188,8 @@ fn logit_scale(weights: &Weights) -> Result<f32> {
 }
 
 fn hugging_face_preprocess(files: &ModelFiles, size: [usize; 2]) -> Result<Preprocess> {
-    let config = files.require_config("preprocessor_config.json", "how pictures are prepared")?;
-    let preprocess = Preprocess::from_hf(config.value(), Some("clip"), Path::new(config.name()))?;
+    let (settings, config) = files.image_processor()?;
+    let preprocess = Preprocess::from_hf(settings, Some("clip"), Path::new(config.name()))?;
     let [height, width] = size;
     if [preprocess.height, preprocess.width] == size {
         return Ok(preprocess);

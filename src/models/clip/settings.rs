@@ -44,13 +44,14 @@ impl ClipSettings {
         Ok(Self { vision: tower("vision_config", 12)?, text: tower("text_config", 8)?, end })
     }
 
-    /// From open_clip's `open_clip_config.json`, with open_clip's defaults.
-    pub(super) fn from_open_clip(config: &Config) -> Result<Self> {
+    /// From open_clip's `open_clip_config.json`, with open_clip's defaults. Weights as OpenAI published them (`by_openai`) use
+    /// QuickGELU unless the configuration says otherwise.
+    pub(super) fn from_open_clip(config: &Config, by_openai: bool) -> Result<Self> {
         if config.get("model_cfg").is_none() {
             return Err(config.error("model_cfg", "is missing"));
         }
         refuse_variants(config)?;
-        let activation = match config.flag("model_cfg.quick_gelu")?.unwrap_or(false) {
+        let activation = match config.flag("model_cfg.quick_gelu")?.unwrap_or(by_openai) {
             true => Activation::QuickGelu,
             false => Activation::Gelu,
         };
@@ -103,7 +104,7 @@ mod tests {
     }
 
     fn open_clip(json: &str) -> Result<ClipSettings> {
-        ClipSettings::from_open_clip(&Config::parse("open_clip_config.json", json)?)
+        ClipSettings::from_open_clip(&Config::parse("open_clip_config.json", json)?, false)
     }
 
     /// Defaults of transformers' CLIPVisionConfig and CLIPTextConfig.
@@ -144,6 +145,16 @@ mod tests {
         let expected =
             ClipSettings { vision: tower(Heads::Width(64)), text: tower(Heads::Count(8)), end: EndToken::LargestId };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn weights_by_openai_use_quick_gelu_unless_told_otherwise() {
+        let activation = |json: &str| {
+            let config = Config::parse("open_clip_config.json", json).unwrap();
+            ClipSettings::from_open_clip(&config, true).unwrap().vision.activation
+        };
+        assert_eq!(activation(r#"{"model_cfg": {}}"#), Activation::QuickGelu);
+        assert_eq!(activation(r#"{"model_cfg": {"quick_gelu": false}}"#), Activation::Gelu);
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn no_tensor_is_optional() {
             let names = Names::of(layout);
             let config = Config::parse(config, json)?;
             let settings = match config.get("model_cfg") {
-                Some(_) => ClipSettings::from_open_clip(&config)?,
+                Some(_) => ClipSettings::from_open_clip(&config, false)?,
                 None => ClipSettings::from_hugging_face(&config)?,
             };
             let vision = ClipVision::load(weights, &names, settings.vision)?;

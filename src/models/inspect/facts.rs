@@ -1,6 +1,7 @@
 //! A loaded network in figures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -140,16 +141,13 @@ impl ModelFacts {
 
 /// The configuration file that a model's preprocessing comes from.
 fn preprocess_source(model: &Model, files: &ModelFiles) -> Option<String> {
-    let order: &[&str] = match model {
-        Model::Clip(_) => &["open_clip_config.json", "preprocessor_config.json"],
-        Model::Classifier(_) => &["config.json", "preprocessor_config.json"],
+    // transformers' config.json says nothing of pictures, timm's does.
+    let own = match model {
+        Model::Clip(_) => files.config("open_clip_config.json"),
+        Model::Classifier(_) => files.config("config.json").filter(|config| is_timm(config)),
     };
-    let steps = |name: &&&str| {
-        let config = files.config(name)?;
-        // transformers' config.json says nothing of pictures, timm's does.
-        (**name != "config.json" || is_timm(config)).then_some(())
-    };
-    order.iter().find(|name| steps(name).is_some()).map(|name| (*name).to_owned())
+    let config = own.or_else(|| Some(files.image_processor().ok()?.1))?;
+    Path::new(config.name()).file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 fn record_classifier(classifier: &Classifier, plan: &mut Plan) {

@@ -11,7 +11,9 @@ const TIMM_EPSILON: f32 = 1e-6;
 /// Channels of a head in all of timm's plain ViTs but those of [`TIMM_HEADS`].
 const TIMM_HEAD_WIDTH: usize = 64;
 /// Heads of the architectures whose heads have other widths.
-const TIMM_HEADS: [(&str, usize); 3] = [("vit_huge", 16), ("vit_giant", 16), ("vit_gigantic", 16)];
+const TIMM_HEADS: [(&str, usize); 4] = [("vit_huge", 16), ("vit_giant", 16), ("vit_gigantic", 16), ("test_vit", 2)];
+/// Beginnings of the names of the architectures whose heads are known.
+const TIMM_KNOWN: [&str; 2] = ["vit_", "deit_"];
 /// Arguments of timm's `VisionTransformer` that its weights show, and those that change nothing at the size of its positions.
 const TIMM_SHOWN: [&str; 12] = [
     "img_size",
@@ -53,7 +55,11 @@ pub(super) fn from_timm(config: &Config) -> Result<TransformerSettings> {
     let known = TIMM_HEADS.iter().find(|(prefix, _)| architecture.starts_with(prefix));
     let heads = match (config.integer("model_args.num_heads")?, known) {
         (Some(heads), _) | (None, Some(&(_, heads))) => Heads::Count(heads),
-        (None, None) => Heads::Width(TIMM_HEAD_WIDTH),
+        (None, None) if TIMM_KNOWN.iter().any(|start| architecture.starts_with(start)) => Heads::Width(TIMM_HEAD_WIDTH),
+        (None, None) => {
+            let message = format!("is missing, and the number of heads of `{architecture}` isn't known");
+            return Err(config.error("model_args.num_heads", message));
+        }
     };
     Ok(TransformerSettings { heads, activation: Activation::Gelu, epsilon: TIMM_EPSILON })
 }

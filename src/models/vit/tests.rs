@@ -111,7 +111,11 @@ fn heads_follow_from_the_configuration() {
     let heads = |json: &str| settings::from_timm(&Config::parse("config.json", json).unwrap()).unwrap().heads;
     assert_eq!(heads(r#"{"architecture": "deit_tiny_patch16_224"}"#), Heads::Width(64));
     assert_eq!(heads(r#"{"architecture": "vit_giant_patch14_224"}"#), Heads::Count(16));
+    assert_eq!(heads(r#"{"architecture": "test_vit"}"#), Heads::Count(2));
     assert_eq!(heads(r#"{"architecture": "vit_giant_patch14_224", "model_args": {"num_heads": 8}}"#), Heads::Count(8));
+    let own = Config::parse("config.json", r#"{"architecture": "own_vit"}"#).unwrap();
+    let message = "config.json: `model_args.num_heads` is missing, and the number of heads of `own_vit` isn't known";
+    assert_eq!(settings::from_timm(&own).unwrap_err().to_string(), message);
     let found = settings::from_hugging_face(&Config::parse("config.json", "{}").unwrap()).unwrap();
     assert_eq!(found, TransformerSettings { heads: Heads::Count(12), activation: Activation::Gelu, epsilon: 1e-12 });
 }
