@@ -1,10 +1,9 @@
-//! Every kernel family at sizes of real work, and the GEMM against a naive kernel.
+//! Every row of `heatlens bench kernels` by Criterion, and the GEMM against a naive kernel.
 //!
 //! `cargo bench` measures; without `--bench` (as in `cargo test --benches`) every row runs once, which keeps the benches
 //! working. A filter chooses rows: `cargo bench --bench kernels -- layer_norm`.
 //!
-//! Cheap kernels are dispatched several times a run, so that uploading and reading back don't count for much. In the
-//! comparison with the naive kernel both sides carry the same transfers, and runs of the two take turns, so that
+//! In the comparison with the naive kernel both sides carry the same transfers, and runs of the two take turns, so that
 //! whatever else the machine does slows both.
 
 mod naive;
@@ -14,18 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
+use heatlens::bench::subjects;
 use heatlens::gpu::{Device, Executable, Input};
 use heatlens::kernels::cases::noise;
-use heatlens::kernels::{
-    Activation, DepthwiseConv, DistanceForm, EndToken, Gemm, GroupedConv, Kernel, MapConstants, Operand, Window,
-};
-use heatlens::layers::{LayerNorm, Linear, Normalization, Parameter, PatchEmbedding, TokenEmbedding};
-use heatlens::plan::StoredMaps;
-use heatlens::{Plan, Tensor, Var};
+use heatlens::kernels::{Gemm, Kernel, Window};
+use heatlens::{Plan, Tensor};
 use naive::NaiveGemm;
-
-/// How often a cheap kernel is dispatched in one run.
-const REPEATS: usize = 16;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -36,7 +29,7 @@ fn main() {
     let device = Device::best().unwrap_or_else(|error| panic!("{error}"));
     eprintln!("{}", device.summary());
     against_naive(&mut criterion, &device);
-    families(&mut criterion, &device);
+    table(&mut criterion, &device);
     criterion.final_summary();
 }
 
@@ -126,173 +119,23 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.get(times.len() / 2).copied()
 }
 
-/// A plan with values for its inputs.
-struct Row {
-    label: &'static str,
-    plan: Plan,
-    inputs: Vec<Values>,
-}
-
-enum Values {
-    F32(Vec<f32>),
-    U32(Vec<u32>),
-}
-
-impl Row {
-    /// A plan in which `record` is repeated on the same inputs; only its last result is read back.
-    fn repeated(
-        label: &'static str,
-        mut plan: Plan,
-        inputs: Vec<Values>,
-        record: impl Fn(&mut Plan, &[Var]) -> Var,
-    ) -> Self {
-        let vars: Vec<Var> = plan.inputs().iter().map(|(_, var)| *var).collect();
-        let results: Vec<Var> = (0..REPEATS).map(|_| record(&mut plan, &vars)).collect();
-        plan.output("output", results[REPEATS - 1]);
-        Self { label, plan, inputs }
-    }
-
-    /// A plan of one kernel on noise.
-    fn once(label: &'static str, kernel: impl Kernel + 'static) -> Self {
-        let values = |(seed, operand): (u32, &Operand)| Values::F32(noise(seed, operand.len));
-        let inputs = (1..).zip(&kernel.reads()).map(values).collect();
-        Self { label, plan: Plan::of_kernel(Arc::new(kernel)), inputs }
-    }
-}
-
-/// A plan for `images` with one f32 input of `rows` rows an image, and noise for it.
-fn rows(images: usize, rows: usize, channels: usize) -> (Plan, Vec<Values>) {
-    let mut plan = Plan::new(images);
-    plan.input("x", rows, channels);
-    (plan, vec![Values::F32(noise(1, images * rows * channels))])
-}
-
-fn norm(channels: usize) -> LayerNorm {
-    LayerNorm::new("norm", &noise(2, channels), &noise(3, channels), 1e-5)
-}
-
-fn tensor(shape: [usize; 2], seed: u32) -> Tensor {
-    Tensor::new(shape, noise(seed, shape[0] * shape[1]))
-}
-
-/// The vision kernels at the sizes of ResNet-18 and ViT-B/32, batch 4.
-fn vision_rows() -> Vec<Row> {
-    let mut pixels = Plan::new(4);
-    pixels.input_pixels("pixels", 224, 224);
-    let bytes = vec![Values::U32((0..4 * 224 * 224 * 3 / 4).map(|i: u32| i.wrapping_mul(0x9e37_79b9)).collect())];
-    let colors = Normalization { scale: 1.0 / 255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
-    let (image, image_values) = rows(4, 32 * 32, 64);
-    let (pooled, pooled_values) = rows(4, 32 * 32, 64);
-    let grouped = GroupedConv {
-        images: 4,
-        height: 28,
-        width: 28,
-        inputs: 256,
-        outputs: 256,
-        groups: 32,
-        window: Window { height: 3, width: 3, stride: 1, padding: 1 },
-        activation: Activation::Relu,
-        residual: false,
-    };
-    let depthwise = DepthwiseConv {
-        images: 4,
-        height: 28,
-        width: 28,
-        channels: 192,
-        window: Window { height: 7, width: 7, stride: 1, padding: 3 },
-        activation: Activation::Identity,
-        residual: false,
-    };
-    let (features, feature_values) = rows(32, 49, 512);
-    let (tokens, token_values) = rows(4, 50, 768);
-    let (qkv, qkv_values) = rows(4, 50, 3 * 768);
-    let (causal, causal_values) = rows(4, 77, 3 * 512);
-    let (patches, patch_values) = rows(4, 49, 768);
-    let embedding = PatchEmbedding::new("patches", &noise(5, 768), &tensor([50, 768], 6));
-    vec![
-        Row::repeated("normalize_image 224×224", pixels, bytes, move |p, x| {
-            p.normalize_image(x[0], [224, 224], colors)
-        }),
-        Row::repeated("max_pool 32×32×64", image, image_values, |p, x| p.max_pool(x[0], 3, 2, 1)),
-        Row::repeated("avg_pool 32×32×64", pooled, pooled_values, |p, x| p.avg_pool(x[0], 2, 2, true)),
-        Row::once("grouped_conv 3×3, 32 groups of 8 at 28×28, batch 4", grouped),
-        Row::once("depthwise_conv 7×7, 192 channels at 28×28, batch 4", depthwise),
-        Row::repeated("mean_pool 49×512, batch 32", features, feature_values, |p, x| p.mean_pool(x[0])),
-        Row::repeated("embed_patches 50×768", patches, patch_values, move |p, x| p.embed_patches(x[0], &embedding)),
-        Row::repeated("layer_norm 50×768", tokens, token_values, |p, x| p.layer_norm(x[0], &norm(768))),
-        Row::repeated("attention 50 tokens, 12 heads", qkv, qkv_values, |p, x| p.attention(x[0], 12, false)),
-        Row::repeated("attention 77 tokens, 8 heads, causal", causal, causal_values, |p, x| p.attention(x[0], 8, true)),
-    ]
-}
-
-/// The text kernels at the sizes of CLIP's text tower.
-fn text_rows() -> Vec<Row> {
-    let ids = || Values::U32((0..16 * 77).map(|i| (i * 7919) % 4000).collect());
-    let mut prompts = Plan::new(16);
-    prompts.input_indices("ids", 77);
-    let table = TokenEmbedding::new("tokens", &tensor([4000, 512], 7), &tensor([77, 512], 8));
-    let (mut states, mut state_values) = rows(16, 77, 512);
-    states.input_indices("ids", 77);
-    state_values.push(ids());
-    vec![
-        Row::repeated("embed_tokens 77×512, batch 16", prompts, vec![ids()], move |p, x| p.embed_tokens(x[0], &table)),
-        Row::repeated("end_pool 77×512, batch 16", states, state_values, |p, x| {
-            p.pool_end_token(x[0], x[1], EndToken::LargestId)
-        }),
-    ]
-}
-
-/// The method's kernels: scores, maps, distances and the aligner's sums.
-fn semantics_rows() -> Vec<Row> {
-    let concepts = 100;
-    let directions = Linear::new("directions", &tensor([concepts, 512], 9), None);
-    let groups: Vec<Vec<u32>> = (0..10).map(|class| (0..2000).filter(|row| row % 10 == class).collect()).collect();
-    let weights: Vec<Vec<f32>> = (0..20).map(|map| noise(20 + map, concepts * concepts)).collect();
-    let constants = MapConstants { form: DistanceForm::Cosine, offset: 1.0, product: 0.01, sum: 0.5 };
-    let maps: Vec<(&[f32], MapConstants)> = weights.iter().map(|weights| (weights.as_slice(), constants)).collect();
-    let stored = StoredMaps::new(concepts, &maps, (0..20).collect(), 2);
-    let (embeddings, embedding_values) = rows(256, 1, 512);
-    let (logits, logit_values) = rows(256, 1, 1000);
-    let (lengths, length_values) = rows(256, 1, 512);
-    let (scores, score_values) = rows(2000, 1, concepts);
-    let (mut selected, mut selected_values) = rows(64, 1, concepts);
-    selected.input_indices("select", 1);
-    selected_values.push(Values::U32((0..64).map(|row| row % 10).collect()));
-    let (features, feature_values) = rows(256, 1, 512);
-    let mean = Parameter::new("mean", noise(10, 512));
-    vec![
-        Row::repeated("l2_normalize 256×512", lengths, length_values, |p, x| p.l2_normalize(x[0])),
-        Row::repeated("cosine_scores 256×512, 100 concepts", embeddings, embedding_values, move |p, x| {
-            p.cosine_scores(x[0], &directions)
-        }),
-        Row::repeated("argmax 256×1000", logits, logit_values, |p, x| p.argmax(x[0])),
-        Row::repeated("map_counts 2000 rows, 100 concepts", scores, score_values, move |p, x| {
-            p.map_counts(x[0], None, &groups)
-        }),
-        Row::repeated("map_distances 64 rows, 100 concepts", selected, selected_values, move |p, x| {
-            p.map_distances(x[0], x[1], &stored)
-        }),
-        Row::repeated("gram 256×512×512", features, feature_values, move |p, x| p.gram(x[0], x[0], &mean, &mean)),
-    ]
-}
-
-fn families(criterion: &mut Criterion, device: &Device) {
+/// Every row of the table that `heatlens bench kernels` measures, without uploads and readbacks.
+fn table(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group("kernels");
     group.sampling_mode(SamplingMode::Flat);
-    for Row { label, plan, inputs } in vision_rows().into_iter().chain(text_rows()).chain(semantics_rows()) {
-        group.throughput(Throughput::Elements(plan.flops()));
-        let names: Vec<&str> = plan.inputs().iter().map(|(name, _)| name.as_str()).collect();
-        let inputs: Vec<(&str, Input<'_>)> = names
-            .into_iter()
-            .zip(&inputs)
-            .map(|(name, values)| match values {
-                Values::F32(values) => (name, Input::F32(values)),
-                Values::U32(values) => (name, Input::U32(values)),
-            })
-            .collect();
-        group.bench_function(label, |bencher| {
-            let executable = device.compile(&plan).unwrap_or_else(|error| panic!("{label}: {error}"));
-            bencher.iter(|| executable.run(&inputs).unwrap_or_else(|error| panic!("{label}: {error}")));
+    let clock = device.clock();
+    for subject in subjects(1).unwrap_or_else(|error| panic!("{error}")) {
+        let label = format!("{} {}", subject.kernel(), subject.shape());
+        let failed = |error: heatlens::Error| -> ! { panic!("{label}: {error}") };
+        group.throughput(Throughput::Elements(subject.shaped.kernel.flops()));
+        group.bench_function(&label, |bencher| {
+            let compiled = device.compile(&Plan::of_kernel(subject.shaped.kernel.clone()));
+            let executable = compiled.unwrap_or_else(|error| failed(error));
+            executable.load_case(&subject.shaped.case()).unwrap_or_else(|error| failed(error));
+            bencher.iter_custom(|iterations| {
+                let seconds = executable.time(iterations as usize, clock).unwrap_or_else(|error| failed(error));
+                Duration::from_secs_f64(seconds * iterations as f64)
+            });
         });
     }
     group.finish();

@@ -48,6 +48,7 @@
 // Tests may unwrap; integration tests, examples and benches are crates of their own.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod bench;
 pub mod dataset;
 pub mod error;
 pub mod files;

@@ -7,8 +7,12 @@ use heatlens::kernels::{Profile, cases};
 
 /// Rooms from the highest to the lowest, each with those it may use beside the foundation. A room's own name needn't
 /// be listed.
-const ROOMS: [(&str, &[&str]); 13] = [
-    ("cli", &["report", "semantics", "dataset", "models", "gpu", "plan", "kernels", "weights", "image", "text"]),
+const ROOMS: [(&str, &[&str]); 14] = [
+    (
+        "cli",
+        &["bench", "report", "semantics", "dataset", "models", "gpu", "plan", "kernels", "weights", "image", "text"],
+    ),
+    ("bench", &["semantics", "dataset", "models", "gpu", "plan", "kernels", "image"]),
     ("report", &["semantics", "gpu"]),
     ("semantics", &["dataset", "models", "gpu", "plan", "layers", "kernels", "weights", "image", "text"]),
     ("dataset", &["image"]),

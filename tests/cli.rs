@@ -1,6 +1,7 @@
 //! The program as a user meets it: exit codes, what it prints, and every kind of bad input.
 
 mod cli {
+    mod bench;
     mod bundles;
     mod classifiers;
     pub(crate) mod damaged;

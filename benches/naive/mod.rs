@@ -16,6 +16,10 @@ impl Kernel for NaiveGemm {
         "gemm_naive"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        self.0.shape()
+    }
+
     fn reads(&self) -> Vec<Operand> {
         self.0.reads()[..3].to_vec()
     }

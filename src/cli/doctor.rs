@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use heatlens::gpu::{AdapterSummary, KernelCheck, adapters};
+use heatlens::gpu::{AdapterSummary, adapters};
 use heatlens::kernels::cases;
 use heatlens::semantics::usual_batch;
 use heatlens::{Device, Error, ErrorKind, Observer, Result};
@@ -80,7 +80,7 @@ fn check_kernels(device: &Device, observer: &dyn Observer) -> Result<Vec<KernelF
             Ok(check) => Some(format!("{}: error {:.1e}", case.label, check.error)),
             Err(error) => Some(format!("{}: {error}", case.label)),
         };
-        let KernelCheck { error, tolerance } = outcome.unwrap_or(KernelCheck { error: f64::INFINITY, tolerance: 0.0 });
+        let (error, tolerance) = outcome.map_or((f64::INFINITY, 0.0), |check| (check.error, check.tolerance));
         let entry = kernels.entry(kernel).or_insert(KernelFindings {
             kernel,
             cases: 0,

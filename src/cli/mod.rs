@@ -5,6 +5,7 @@
 
 mod align;
 mod args;
+mod bench;
 mod build;
 mod calibrate;
 mod check;
@@ -71,6 +72,7 @@ enum Command {
     Classify(classify::Args),
     Embed(embed::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
 }
 
 /// What a command needs beside its own arguments.
@@ -134,6 +136,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Classify(args) => classify::run(&args, &context),
         Command::Embed(args) => embed::run(&args, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
+        Command::Bench(args) => bench::run(&args, &context),
     };
     context.progress.clear();
     outcome.map(Outcome::into)

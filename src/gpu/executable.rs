@@ -30,8 +30,8 @@ pub enum Input<'a> {
 
 /// A plan compiled for a device. Runs are serialised; it is `Send` and `Sync`.
 pub struct Executable {
-    device: Device,
-    steps: Vec<Step>,
+    pub(super) device: Device,
+    pub(super) steps: Vec<Step>,
     inputs: Vec<(String, Value, wgpu::Buffer)>,
     outputs: Vec<(String, Value, wgpu::Buffer)>,
     /// Buffers that start each run at zero.
@@ -40,7 +40,7 @@ pub struct Executable {
     values: Vec<wgpu::Buffer>,
     readback: wgpu::Buffer,
     bytes: u64,
-    running: Mutex<()>,
+    pub(super) running: Mutex<()>,
 }
 
 /// One launch of a dispatch, with a block of a parameter in the place of that operand if all of it can't be bound.
@@ -51,7 +51,7 @@ struct Part<'a> {
     block: Option<(usize, Block)>,
 }
 
-struct Step {
+pub(super) struct Step {
     shader: &'static str,
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
@@ -232,6 +232,15 @@ impl Executable {
         })
     }
 
+    /// Uploads the inputs without running anything.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn load(&self, inputs: &[(&str, Input<'_>)]) -> Result<()> {
+        let _one_at_a_time = lock(&self.running);
+        self.device.shared().checked("uploading a plan's inputs", || self.upload(inputs))
+    }
+
     fn upload(&self, inputs: &[(&str, Input<'_>)]) -> Result<()> {
         for (name, value, buffer) in &self.inputs {
             let Some((_, input)) = inputs.iter().find(|(given, _)| given == name) else {
@@ -272,20 +281,13 @@ impl Executable {
         let shared = self.device.shared();
         let encoder = || shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
         let mut current = encoder();
-        for buffer in &self.accumulators {
-            current.clear_buffer(buffer, 0, None);
-        }
+        self.clear_accumulators(&mut current);
         for (number, steps) in self.submissions().into_iter().enumerate() {
             if number > 0 {
                 shared.queue.submit([std::mem::replace(&mut current, encoder()).finish()]);
             }
             let mut pass = current.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for step in steps {
-                let [x, y, z] = step.grid;
-                pass.set_pipeline(&step.pipeline.pipeline);
-                pass.set_bind_group(0, &step.bind_group, &[]);
-                pass.dispatch_workgroups(x, y, z);
-            }
+            Self::encode(&mut pass, steps);
         }
         let mut offset = 0;
         for (_, value, buffer) in &self.outputs {
@@ -294,7 +296,25 @@ impl Executable {
             offset += bytes;
         }
         shared.queue.submit([current.finish()]);
-        shared.count_dispatches(self.steps.iter().map(|step| step.shader));
+        self.count();
+    }
+
+    pub(super) fn clear_accumulators(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.accumulators.iter().for_each(|buffer| encoder.clear_buffer(buffer, 0, None));
+    }
+
+    pub(super) fn encode(pass: &mut wgpu::ComputePass<'_>, steps: &[Step]) {
+        for step in steps {
+            let [x, y, z] = step.grid;
+            pass.set_pipeline(&step.pipeline.pipeline);
+            pass.set_bind_group(0, &step.bind_group, &[]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// Counts every dispatch once.
+    pub(super) fn count(&self) {
+        self.device.shared().count_dispatches(self.steps.iter().map(|step| step.shader));
     }
 
     /// The steps, cut where a watchdog might become impatient.

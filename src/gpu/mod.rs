@@ -25,10 +25,12 @@ mod device;
 mod executable;
 mod outputs;
 mod pipeline;
+mod timing;
 
 pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, MEMORY_SHARE, Power, adapters};
-pub use check::KernelCheck;
+pub use check::{Difference, KernelCheck};
 pub use device::Device;
 pub use executable::{Executable, Input};
 pub use outputs::Outputs;
+pub use timing::Clock;
 pub use wgpu;

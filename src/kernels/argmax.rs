@@ -18,6 +18,10 @@ impl Kernel for Argmax {
         "argmax"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.channels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.rows * pad4(self.channels))]
     }

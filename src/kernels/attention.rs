@@ -33,6 +33,10 @@ impl Kernel for Attention {
         "attention"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.tokens, self.heads, self.width]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.images * self.tokens * 3 * self.channels())]
     }

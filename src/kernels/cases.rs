@@ -7,9 +7,9 @@ use std::sync::Arc;
 use half::f16;
 
 use super::{
-    Activation, Argmax, Attention, AvgPool, Chunk, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
-    EmbedTokens, EndPool, EndToken, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts,
-    MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, pad4,
+    Activation, Argmax, Attention, AvgPool, Chunk, CopyPeak, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
+    EmbedTokens, EndPool, EndToken, FmaPeak, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants,
+    MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, pad4,
 };
 
 /// A kernel at given sizes with operands.
@@ -49,6 +49,10 @@ impl Case {
     /// A case whose f32 operands are pseudo-random on [−1, 1) with `columns` of them real and the rest padding (0 for
     /// operands without padding).
     fn new(label: &'static str, kernel: impl Kernel + 'static, columns: &[usize]) -> Self {
+        Self::of(label, Arc::new(kernel), columns)
+    }
+
+    pub(super) fn of(label: &'static str, kernel: Arc<dyn Kernel>, columns: &[usize]) -> Self {
         let values = |(index, operand): (usize, &Operand)| match operand.element {
             Element::F32 => Values::F32(padded_noise(index as u32 + 1, operand.len, columns[index])),
             Element::F16 => {
@@ -58,10 +62,10 @@ impl Case {
             Element::U32 => Values::U32((0..operand.len as u32).map(|i| hash(i ^ 0x5bd1_e995)).collect()),
         };
         let reads = kernel.reads().iter().enumerate().map(values).collect();
-        Self { label, reads, kernel: Arc::new(kernel) }
+        Self { label, reads, kernel }
     }
 
-    fn with(mut self, operand: usize, values: Values) -> Self {
+    pub(super) fn with(mut self, operand: usize, values: Values) -> Self {
         self.reads[operand] = values;
         self
     }
@@ -77,6 +81,11 @@ fn hash(x: u32) -> u32 {
     let x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
     let x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
     x ^ (x >> 16)
+}
+
+/// Pseudo-random integers below `below`.
+pub(super) fn ids(len: usize, below: usize) -> Values {
+    Values::U32((0..len as u32).map(|i| hash(i) % below as u32).collect())
 }
 
 /// Pseudo-random values on [−1, 1).
@@ -97,7 +106,7 @@ fn padded_noise(seed: u32, len: usize, columns: usize) -> Vec<f32> {
 
 /// Every kernel's cases.
 pub fn all() -> Vec<Case> {
-    [gemm(), grouped(), pooling(), rows(), sequences(), maps(), gram()].concat()
+    [gemm(), grouped(), pooling(), rows(), sequences(), maps(), gram(), peaks()].concat()
 }
 
 /// A convolution of a `size`² image.
@@ -263,7 +272,6 @@ fn sequences() -> Vec<Case> {
     let mut sharp = attention(1, 9, 1, 8, false);
     sharp.label = "scores in the hundreds";
     sharp.reads[0] = Values::F32(noise(6, 9 * 24).iter().map(|v| 20.0 * v).collect());
-    let ids = |len: u32, below: u32| Values::U32((0..len).map(|i| hash(i) % below).collect());
     let tokens = EmbedTokens { images: 3, tokens: 5, channels: 12, vocabulary: 101, context: 7 };
     let past = EmbedTokens { images: 1, tokens: 2, channels: 4, vocabulary: 3, context: 2 };
     let pool = |end| EndPool { images: 3, tokens: 5, channels: 6, end };
@@ -356,5 +364,18 @@ fn gram() -> Vec<Case> {
         case("primes", 101, 37, 29),
         case("square", 64, 32, 32),
         case("an odd number of vec4s", 17, 20, 12),
+    ]
+}
+
+fn peaks() -> Vec<Case> {
+    let fma = |label, coefficients| {
+        Case::new(label, FmaPeak { lanes: 77, rounds: 5 }, &[0]).with(0, Values::F32(coefficients))
+    };
+    let copy = |label, vectors| Case::new(label, CopyPeak { vectors }, &[0]);
+    vec![
+        fma("exact", FmaPeak::exact()),
+        fma("one factor a component", vec![0.5, -0.25, 0.0, 1.0, 0.75, 1.0, -3.0, 0.0]),
+        copy("one vector", 1),
+        copy("past a workgroup", 64 * 16 + 5),
     ]
 }

@@ -50,6 +50,11 @@ impl Kernel for DepthwiseConv {
         "depthwise_conv"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        let Window { height: window, stride, padding, .. } = self.window;
+        vec![self.images, self.height, self.width, self.channels, window, stride, padding]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let channels = pad4(self.channels);
         vec![

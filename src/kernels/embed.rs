@@ -27,6 +27,10 @@ impl Kernel for EmbedPatches {
         "embed_patches"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.tokens, self.channels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let channels = pad4(self.channels);
         let patches = self.images * (self.tokens - 1) * channels;
@@ -96,6 +100,10 @@ impl EmbedTokens {
 impl Kernel for EmbedTokens {
     fn name(&self) -> &'static str {
         "embed_tokens"
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.tokens, self.channels, self.vocabulary]
     }
 
     fn reads(&self) -> Vec<Operand> {

@@ -31,6 +31,10 @@ impl Kernel for EndPool {
         "end_pool"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.tokens, self.channels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.images * self.tokens * pad4(self.channels)), Operand::u32(self.images * self.tokens)]
     }

@@ -200,6 +200,17 @@ impl Kernel for Gemm {
         "gemm"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        let Window { height: window, stride, padding, .. } = self.window;
+        match (window, stride, padding) {
+            (1, 1, 0) => vec![self.rows(), self.inputs, self.outputs],
+            _ => {
+                let [images, inputs, outputs] = [self.images, self.inputs, self.outputs];
+                vec![images, self.height, self.width, inputs, outputs, window, stride, padding]
+            }
+        }
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
         vec![

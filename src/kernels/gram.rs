@@ -27,6 +27,10 @@ impl Kernel for Gram {
         "gram"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.left, self.right]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let [left, right] = [pad4(self.left), pad4(self.right)];
         vec![Operand::f32(self.rows * left), Operand::f32(self.rows * right), Operand::f32(left), Operand::f32(right)]

@@ -67,6 +67,11 @@ impl Kernel for GroupedConv {
         "grouped_conv"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        let Window { height: window, stride, padding, .. } = self.window;
+        vec![self.images, self.height, self.width, self.inputs, self.outputs, self.groups, window, stride, padding]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let outputs = pad4(self.outputs);
         let [block, _] = self.block();

@@ -18,6 +18,10 @@ impl Kernel for L2Normalize {
         "l2_normalize"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.channels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.rows * pad4(self.channels))]
     }

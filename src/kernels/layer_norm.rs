@@ -20,6 +20,10 @@ impl Kernel for LayerNorm {
         "layer_norm"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.channels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let channels = pad4(self.channels);
         vec![Operand::f32(self.rows * channels), Operand::f32(channels), Operand::f32(channels)]

@@ -63,6 +63,10 @@ impl Kernel for MapCounts {
         "map_counts"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.concepts, self.groups]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let scores = Operand::f32(self.rows * pad4(self.concepts));
         vec![scores, scores, Operand::u32(self.listed), Operand::u32(4 * self.chunks)]

@@ -87,6 +87,10 @@ impl Kernel for MapDistances {
         "map_distances"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.rows, self.concepts, self.maps, self.slots]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         let concepts4 = pad4(self.concepts);
         vec![

@@ -23,7 +23,10 @@ mod layer_norm;
 mod map_counts;
 mod map_distances;
 mod normalize_image;
+mod peak;
 mod pool;
+pub mod shapes;
+mod variant;
 
 pub use argmax::Argmax;
 pub use attention::Attention;
@@ -40,7 +43,9 @@ pub use layer_norm::LayerNorm;
 pub use map_counts::{Chunk, MapCounts};
 pub use map_distances::{DistanceForm, MapConstants, MapDistances, NO_MAP};
 pub use normalize_image::{Normalization, NormalizeImage};
+pub use peak::{CopyPeak, FmaPeak};
 pub use pool::{AvgPool, MaxPool, MeanPool};
+pub use variant::Variant;
 
 use std::borrow::Cow;
 
@@ -116,6 +121,13 @@ pub struct Launch {
     pub params: Vec<u8>,
     /// Workgroups in x, y and z.
     pub grid: [u32; 3],
+}
+
+impl Launch {
+    /// What tells pipelines apart: the module and the values of its constants.
+    pub fn pipeline_key(&self) -> (&'static str, &[(&'static str, u32)]) {
+        (self.shader.label, &self.constants)
+    }
 }
 
 /// The element type of an operand.
@@ -245,6 +257,9 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
     /// The kernel's name in plans, listings and `doctor`.
     fn name(&self) -> &'static str;
 
+    /// Its sizes, in the order in which [`shapes`] names them.
+    fn shape(&self) -> Vec<usize>;
+
     /// The operands that are read, in binding order.
     fn reads(&self) -> Vec<Operand>;
 
@@ -267,6 +282,25 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
     /// the operand whole.
     fn split(&self, _profile: Profile, _operand: usize, _largest: u64) -> Option<Vec<(Block, Launch)>> {
         None
+    }
+
+    /// Every distinct way to run, whichever adapter it is for.
+    ///
+    /// A variant is called what its shader's file has behind the kernel's name (`direct_8`), or, where only constants
+    /// differ, by its profile; the only one of a kernel is called `any`.
+    fn variants(&self) -> Vec<Variant> {
+        let mut variants: Vec<Variant> = Vec::new();
+        for profile in Profile::ALL {
+            let launch = self.launch(profile);
+            if variants.iter().all(|variant| variant.launch.pipeline_key() != launch.pipeline_key()) {
+                let suffix = launch.shader.label.strip_prefix(self.name()).and_then(|rest| rest.strip_prefix('_'));
+                variants.push(Variant { name: suffix.unwrap_or(profile.name()), profile, launch });
+            }
+        }
+        if let [only] = &mut variants[..] {
+            only.name = "any";
+        }
+        variants
     }
 
     /// The output by plain loops in f64 over `reads`, padding included.

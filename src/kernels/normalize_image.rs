@@ -29,6 +29,10 @@ impl Kernel for NormalizeImage {
         "normalize_image"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.pixels]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::u32((3 * self.pixels).div_ceil(4))]
     }

@@ -33,6 +33,11 @@ impl Kernel for MaxPool {
         "max_pool"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        let Window { height: window, stride, padding, .. } = self.window;
+        vec![self.images, self.height, self.width, self.channels, window, stride, padding]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.images * self.height * self.width * pad4(self.channels))]
     }
@@ -127,6 +132,10 @@ impl Kernel for AvgPool {
         "avg_pool"
     }
 
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.height, self.width, self.channels, self.window, self.stride]
+    }
+
     fn reads(&self) -> Vec<Operand> {
         vec![Operand::f32(self.images * self.height * self.width * pad4(self.channels))]
     }
@@ -189,6 +198,10 @@ pub struct MeanPool {
 impl Kernel for MeanPool {
     fn name(&self) -> &'static str {
         "mean_pool"
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        vec![self.images, self.rows, self.channels]
     }
 
     fn reads(&self) -> Vec<Operand> {

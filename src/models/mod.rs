@@ -19,6 +19,7 @@
 //! A layout that isn't known is refused by its name. Tensors that a known layout doesn't have are refused as well: they
 //! belong to a variant that would load but compute something else.
 
+mod architecture;
 mod classifier;
 mod clip;
 mod convnext;
@@ -28,6 +29,7 @@ mod loading;
 mod network;
 mod patches;
 mod resnet;
+mod specs;
 #[cfg(test)]
 mod testing;
 mod transformer;
@@ -35,6 +37,7 @@ mod vit;
 
 use std::path::Path;
 
+pub use architecture::{Architecture, FormulaNetwork};
 pub use classifier::Classifier;
 pub use clip::{Clip, ClipText, ClipVision};
 pub use inspect::{

@@ -1,46 +1,10 @@
 //! Tensors of whole networks for the tests of this room.
 
+pub(super) use super::specs::{Specs, resnet};
+use super::specs::{VisionSizes, layer, transformer};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
-
-/// Names and shapes of a file's tensors.
-pub(super) type Specs = Vec<(String, Vec<usize>)>;
-
-/// A ResNet's tensors as torchvision names them.
-pub(super) fn resnet(widths: &[usize], depths: &[usize], bottleneck: bool, classes: usize) -> Specs {
-    let mut specs = Specs::new();
-    let mut conv = |conv: String, norm: String, shape: [usize; 4]| {
-        specs.push((format!("{conv}.weight"), shape.to_vec()));
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            specs.push((format!("{norm}.{part}"), vec![shape[0]]));
-        }
-        specs.push((format!("{norm}.num_batches_tracked"), vec![]));
-    };
-    conv("conv1".into(), "bn1".into(), [widths[0], 3, 7, 7]);
-    let mut channels = widths[0];
-    for (layer, (&width, &depth)) in widths.iter().zip(depths).enumerate() {
-        for block in 0..depth {
-            let prefix = format!("layer{}.{block}", layer + 1);
-            let outputs = if bottleneck { 4 * width } else { width };
-            let shapes = match bottleneck {
-                false => vec![[width, channels, 3, 3], [width, width, 3, 3]],
-                true => vec![[width, channels, 1, 1], [width, width, 3, 3], [outputs, width, 1, 1]],
-            };
-            for (index, shape) in (1..).zip(shapes) {
-                conv(format!("{prefix}.conv{index}"), format!("{prefix}.bn{index}"), shape);
-            }
-            if block == 0 && (layer > 0 || channels != outputs) {
-                let shape = [outputs, channels, 1, 1];
-                conv(format!("{prefix}.downsample.0"), format!("{prefix}.downsample.1"), shape);
-            }
-            channels = outputs;
-        }
-    }
-    specs.push(("fc.weight".into(), vec![classes, channels]));
-    specs.push(("fc.bias".into(), vec![classes]));
-    specs
-}
 
 /// The same ResNet under transformers' names.
 pub(super) fn hugging_face_resnet(torchvision: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
@@ -123,43 +87,21 @@ impl ClipSizes {
 
     /// Its tensors as OpenAI and open_clip name them.
     pub(super) fn open_clip(&self) -> Specs {
-        let mut specs = Specs::new();
+        let vision = VisionSizes {
+            width: self.vision_width,
+            depth: self.vision_depth,
+            patch: self.patch,
+            grid: self.grid,
+            embedding: self.embedding,
+        };
+        let mut specs = vision.open_clip();
         let mut add = |name: &str, shape: &[usize]| specs.push((name.to_owned(), shape.to_vec()));
-        add("visual.conv1.weight", &[self.vision_width, 3, self.patch, self.patch]);
-        add("visual.class_embedding", &[self.vision_width]);
-        add("visual.positional_embedding", &[self.grid * self.grid + 1, self.vision_width]);
-        add("visual.proj", &[self.vision_width, self.embedding]);
         add("token_embedding.weight", &[self.vocabulary, self.text_width]);
         add("positional_embedding", &[self.context, self.text_width]);
         add("text_projection", &[self.text_width, self.embedding]);
         add("logit_scale", &[]);
-        let norms = [
-            ("visual.ln_pre", self.vision_width),
-            ("visual.ln_post", self.vision_width),
-            ("ln_final", self.text_width),
-        ];
-        for (name, width) in norms {
-            add(&format!("{name}.weight"), &[width]);
-            add(&format!("{name}.bias"), &[width]);
-        }
-        let towers = [
-            ("visual.transformer.resblocks", self.vision_width, self.vision_depth),
-            ("transformer.resblocks", self.text_width, self.text_depth),
-        ];
-        for (prefix, width, depth) in towers {
-            for block in 0..depth {
-                let mut layer = |name: &str, weight: &[usize]| {
-                    add(&format!("{prefix}.{block}.{name}weight"), weight);
-                    add(&format!("{prefix}.{block}.{name}bias"), &weight[..1]);
-                };
-                layer("ln_1.", &[width]);
-                layer("attn.in_proj_", &[3 * width, width]);
-                layer("attn.out_proj.", &[width, width]);
-                layer("ln_2.", &[width]);
-                layer("mlp.c_fc.", &[4 * width, width]);
-                layer("mlp.c_proj.", &[width, 4 * width]);
-            }
-        }
+        layer(&mut specs, "ln_final.", &[self.text_width]);
+        transformer(&mut specs, "transformer.resblocks", self.text_width, self.text_depth);
         specs
     }
 }

@@ -10,7 +10,8 @@ use crate::weights::Config;
 const LEGACY_END: usize = 2;
 /// CLIP's end token in transformers' defaults.
 const DEFAULT_END: usize = 49407;
-const DEFAULT_EPSILON: f64 = 1e-5;
+/// PyTorch's default of layer norms.
+pub(super) const DEFAULT_EPSILON: f64 = 1e-5;
 
 /// Settings of a whole CLIP.
 #[derive(Debug, Clone, Copy, PartialEq)]

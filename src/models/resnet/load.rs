@@ -44,7 +44,7 @@ impl Resnet {
     /// # Errors
     /// [`ErrorKind::Weights`](crate::ErrorKind::Weights) if it is a variant that isn't supported, or if a tensor is missing
     /// or of another shape; or a tensor's own error.
-    pub(super) fn from_weights(weights: &Weights, family: Family) -> Result<Self> {
+    pub(in crate::models) fn from_weights(weights: &Weights, family: Family) -> Result<Self> {
         let trunk = Trunk::load(weights, family)?;
         let head = if let Family::HuggingFace(_) = family { "classifier.1" } else { "fc" };
         let (weight, bias) = (format!("{head}.weight"), format!("{head}.bias"));

@@ -1,0 +1,107 @@
+//! `heatlens bench`: how fast it is on this adapter.
+
+mod kernels;
+mod listing;
+mod peak;
+
+use std::num::NonZeroUsize;
+
+use clap::{Subcommand, ValueEnum};
+use heatlens::gpu::Clock;
+use heatlens::{Device, Error, ErrorKind, Result};
+
+use super::Context;
+use super::output::Outcome;
+use listing::Format;
+
+/// Measure kernels, beside what the adapter can do at best
+///
+/// All rows of a run are measured in turns, so that their ratios hold on a machine that does other things as well. A time is the
+/// median of the repetitions after a warm-up, ± half of their interquartile range.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  heatlens bench peak
+  heatlens bench kernels --filter resnet18")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Kernels(kernels::Args),
+    Peak(peak::Args),
+}
+
+/// What every subcommand takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Repetitions of each measurement
+    #[arg(long, value_name = "N", default_value = "10")]
+    repeat: NonZeroUsize,
+    /// How the results are printed; --json is -o json
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+}
+
+/// What takes the time of kernels.
+#[derive(Debug, clap::Args)]
+struct ClockArg {
+    /// The adapter's timestamps or the host's clock [default: gpu where the adapter has timestamps]
+    #[arg(long, value_name = "CLOCK", value_enum)]
+    clock: Option<ClockName>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ClockName {
+    /// Timestamps at the beginning and end of a compute pass
+    Gpu,
+    /// Submission to completion, seen from the host
+    Wall,
+}
+
+impl Common {
+    fn repetitions(&self) -> usize {
+        self.repeat.get()
+    }
+
+    fn format(&self, context: &Context) -> Result<Format> {
+        match (self.format, context.global.json) {
+            (None | Some(Format::Json), true) => Ok(Format::Json),
+            (Some(format), true) => {
+                let message = format!("--json and -o {} ask for two formats", format.name());
+                Err(Error::new(ErrorKind::Usage, message))
+            }
+            (format, false) => Ok(format.unwrap_or(Format::Table)),
+        }
+    }
+}
+
+impl ClockArg {
+    /// The clock that is asked for, or the best there is.
+    fn clock(&self, device: &Device) -> Result<Clock> {
+        match (self.clock, device.clock()) {
+            (Some(ClockName::Gpu), Clock::Wall) => {
+                let message = format!("{} has no timestamps", device.summary());
+                Err(Error::new(ErrorKind::Device, message).hint("leave --clock gpu out"))
+            }
+            (Some(ClockName::Wall), _) => Ok(Clock::Wall),
+            (_, best) => Ok(best),
+        }
+    }
+}
+
+/// A clock in words.
+fn describe(clock: Clock) -> &'static str {
+    match clock {
+        Clock::Gpu => "GPU timestamps",
+        Clock::Wall => "the host's clock",
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
+    match &args.what {
+        What::Kernels(args) => kernels::run(args, context),
+        What::Peak(args) => peak::run(args, context),
+    }
+}

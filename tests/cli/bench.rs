@@ -1,0 +1,88 @@
+//! What `bench` prints, at shapes that take no time, and how it refuses what can't be measured.
+
+use serde_json::Value;
+
+use super::fixture::{fixture, heatlens};
+
+const TINY: [&str; 8] = ["bench", "kernels", "--kernel", "gemm", "--shape", "9x8x4", "--repeat", "2"];
+
+/// Fails unless the command ends with `code` and one error that names all of `parts`.
+fn refused(args: &[&str], code: i32, parts: &[&str]) {
+    let output = heatlens().args(args).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert_eq!(stderr.matches("error: ").count(), 1, "{args:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{args:?} prints results");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: `{part}` in {stderr}");
+    }
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn peaks_are_rates_of_the_adapter() {
+    let found = fixture().json(&["bench", "peak", "--repeat", "1", "--json"]);
+    assert_eq!(keys(&found), ["adapter", "clock", "peak"]);
+    assert_eq!(keys(&found["peak"]), ["fma_gflops", "copy_gbps"]);
+    for rate in ["fma_gflops", "copy_gbps"] {
+        assert!(found["peak"][rate].as_f64().unwrap() > 0.0, "{found}");
+    }
+}
+
+#[test]
+fn a_kernel_is_measured_at_any_shape_in_every_variant() {
+    let found = fixture().json(&[&TINY[..], &["--variant", "all", "--json"]].concat());
+    assert!(found["adapter"]["driver"].is_string());
+    let rows = found["rows"].as_array().unwrap();
+    let variants: Vec<&str> = rows.iter().map(|row| row["variant"].as_str().unwrap()).collect();
+    assert_eq!(variants[..2], ["tiled_8x2", "direct_8"]);
+    for row in rows {
+        assert_eq!((&row["kernel"], &row["shape"], &row["passes"]), (&"gemm".into(), &"9x8x4".into(), &true.into()));
+        let rate = 2.0 * 9.0 * 8.0 * 4.0 / row["median_us"].as_f64().unwrap() * 1e-3;
+        assert!((row["gflops"].as_f64().unwrap() / rate - 1.0).abs() < 1e-6, "{row}");
+    }
+}
+
+#[test]
+fn every_format_names_the_adapter_and_its_driver() {
+    let whole = fixture().json(&[&TINY[..], &["-o", "json"]].concat());
+    let name = whole["adapter"]["name"].as_str().unwrap();
+    let driver = whole["adapter"]["driver"].as_str().unwrap();
+    for format in ["table", "csv", "jsonl", "md"] {
+        let text = fixture().run(&[&TINY[..], &["-o", format]].concat());
+        for part in [name, driver, "gemm", "9x8x4"] {
+            assert!(text.contains(part), "{format}: `{part}` in {text}");
+        }
+    }
+    let lines = fixture().json_lines(&[&TINY[..], &["-o", "jsonl", "--clock", "wall"]].concat());
+    assert_eq!((lines.len(), &lines[0]["clock"]), (1, &"wall".into()));
+}
+
+#[test]
+fn the_shader_that_runs_is_printed() {
+    let text = fixture().run(&["bench", "kernels", "--kernel", "gemm", "--variant", "tiled_8x2", "--print-shader"]);
+    let file = format!("{}/shaders/gemm_tiled_8x2.wgsl", env!("CARGO_MANIFEST_DIR"));
+    let shader = std::fs::read_to_string(file).unwrap();
+    assert_eq!(text.split_once('\n').unwrap(), ("// gemm tiled_8x2, run with no constants", shader.as_str()));
+    let list = fixture().run(&["bench", "kernels", "--list"]);
+    for part in ["map_counts", "tiled_8x2, direct_8", "ROWSxINPUTSxOUTPUTS"] {
+        assert!(list.contains(part), "{part} in {list}");
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_by_name() {
+    let kernels = |args: &[&'static str]| [&["bench", "kernels"], args].concat();
+    refused(&kernels(&["--kernel", "gem"]), 2, &["no kernel `gem`", "gemm, gram"]);
+    refused(&kernels(&["--kernel", "gemm", "--shape", "9x8"]), 2, &["9x8", "ROWSxINPUTSxOUTPUTS"]);
+    refused(&kernels(&["--kernel", "gemm", "--shape", "9xx8"]), 2, &["9xx8", "512x512x512"]);
+    refused(&kernels(&["--kernel", "gemm", "--shape", "0x8x8"]), 2, &["rows is 0"]);
+    refused(&kernels(&["--kernel", "copy_peak", "--shape", "999999999999"]), 2, &["999999999999", "binds at most"]);
+    refused(&[&TINY[..], &["--variant", "tiled_9"]].concat(), 2, &["tiled_9", "tiled_8x2, direct_8"]);
+    refused(&[&TINY[..], &["--json", "-o", "csv"]].concat(), 2, &["--json", "-o csv"]);
+    refused(&[&TINY[..], &["--repeat", "0"]].concat(), 2, &["--repeat"]);
+    refused(&kernels(&["--shape", "9x8x4"]), 2, &["--kernel"]);
+}
