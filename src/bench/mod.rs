@@ -1,4 +1,4 @@
-//! How fast it is: kernels, beside what the adapter can do at best.
+//! How fast it is: kernels and networks, beside what the adapter can do at best.
 //!
 //! ```no_run
 //! use heatlens::bench::{KernelOptions, Subject, kernels};
@@ -18,11 +18,13 @@
 //! its spread half of their interquartile range.
 
 mod kernels;
+mod models;
 mod peak;
 mod sample;
 mod subjects;
 
 pub use kernels::{KernelOptions, KernelRow, Measured, Variants, kernels};
+pub use models::{ModelOptions, ModelRow, model};
 pub use peak::{Peak, peak};
 pub use sample::Sample;
 pub use subjects::{Subject, subjects};

@@ -2,6 +2,7 @@
 
 mod kernels;
 mod listing;
+mod models;
 mod peak;
 
 use std::num::NonZeroUsize;
@@ -14,14 +15,15 @@ use super::Context;
 use super::output::Outcome;
 use listing::Format;
 
-/// Measure kernels, beside what the adapter can do at best
+/// Measure kernels and networks, beside what the adapter can do at best
 ///
 /// All rows of a run are measured in turns, so that their ratios hold on a machine that does other things as well. A time is the
 /// median of the repetitions after a warm-up, ± half of their interquartile range.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens bench peak
-  heatlens bench kernels --filter resnet18")]
+  heatlens bench kernels --filter resnet18
+  heatlens bench models --arch resnet50 --batch 4")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -30,6 +32,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Kernels(kernels::Args),
+    Models(models::Args),
     Peak(peak::Args),
 }
 
@@ -102,6 +105,7 @@ fn describe(clock: Clock) -> &'static str {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     match &args.what {
         What::Kernels(args) => kernels::run(args, context),
+        What::Models(args) => models::run(args, context),
         What::Peak(args) => peak::run(args, context),
     }
 }

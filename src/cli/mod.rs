@@ -29,6 +29,7 @@ mod show;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use heatlens::{Device, Result};
@@ -80,11 +81,13 @@ struct Context {
     global: Global,
     progress: Progress,
     device: OnceLock<Device>,
+    /// When the program began.
+    started: Instant,
 }
 
 impl Context {
-    fn new(global: Global) -> Self {
-        Self { progress: Progress::new(global.quiet), global, device: OnceLock::new() }
+    fn new(global: Global, started: Instant) -> Self {
+        Self { progress: Progress::new(global.quiet), global, device: OnceLock::new(), started }
     }
 
     /// Prints a command's results, as JSON if that was asked for.
@@ -105,10 +108,10 @@ impl Context {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    run(std::env::args_os().collect()).unwrap_or_else(|error| output::fail(&error))
+    run(std::env::args_os().collect(), Instant::now()).unwrap_or_else(|error| output::fail(&error))
 }
 
-fn run(args: Vec<OsString>) -> Result<ExitCode> {
+fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
     let config = config::path_in(&args).map(|path| Config::read(&path)).transpose()?;
     let program = config.iter().try_fold(Cli::command(), |program, config| config.apply(program))?;
     let parsed = program.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
@@ -117,7 +120,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Err(error) => return Ok(output::fail_usage(&error, config.as_ref())),
     };
     progress::stop_on_interrupt()?;
-    let context = Context::new(global);
+    let context = Context::new(global, started);
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, &context),
         Command::Show(args) => show::run(&args, &context),

@@ -62,6 +62,25 @@ fn every_format_names_the_adapter_and_its_driver() {
 }
 
 #[test]
+fn a_network_is_measured_from_the_start_of_the_program() {
+    let args = ["bench", "models", "--arch", "resnet18", "--size", "32", "--batch", "2", "--repeat", "2", "--json"];
+    let found = fixture().json(&args);
+    assert_eq!(keys(&found), ["adapter", "peak", "rows"]);
+    assert_eq!(keys(&found["peak"]), ["fma_gflops", "copy_gbps"]);
+    let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
+    let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("`{key}` in {row}"));
+    assert_eq!((&row["arch"], of("size"), of("batch")), (&"resnet18".into(), 32.0, 2.0));
+    assert!(of("first_ms") > of("median_ms"), "{row}");
+    let close =
+        |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}: {row}");
+    close(of("images_per_second"), 2e3 / of("median_ms"));
+    close(of("share_of_peak"), of("gflops") / found["peak"]["fma_gflops"].as_f64().unwrap());
+    // He et al. (2015): 1.8 GMAC at 224×224; 32×32 is a 49th of it, and the head is the same.
+    let giga = of("gflops") * of("median_ms") * 1e-3;
+    assert!((0.12..0.18).contains(&giga), "{giga}");
+}
+
+#[test]
 fn the_shader_that_runs_is_printed() {
     let text = fixture().run(&["bench", "kernels", "--kernel", "gemm", "--variant", "tiled_8x2", "--print-shader"]);
     let file = format!("{}/shaders/gemm_tiled_8x2.wgsl", env!("CARGO_MANIFEST_DIR"));
@@ -75,6 +94,8 @@ fn the_shader_that_runs_is_printed() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_by_name() {
+    refused(&["bench", "models", "--arch", "vgg16"], 2, &["vgg16", "resnet18, resnet50, vit-b-32, vit-b-16"]);
+    refused(&["bench", "models", "--arch", "vit-b-16", "--size", "100"], 2, &["vit-b-16", "16 pixels", "100"]);
     let kernels = |args: &[&'static str]| [&["bench", "kernels"], args].concat();
     refused(&kernels(&["--kernel", "gem"]), 2, &["no kernel `gem`", "gemm, gram"]);
     refused(&kernels(&["--kernel", "gemm", "--shape", "9x8"]), 2, &["9x8", "ROWSxINPUTSxOUTPUTS"]);

@@ -1,0 +1,104 @@
+//! Whole forward passes.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::peak::{Peak, Peaks};
+use super::sample::{Sample, in_turns};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Device, Input};
+use crate::models::Architecture;
+use crate::progress::Observer;
+
+/// Which forward pass is measured, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelOptions {
+    /// The network, with weights from the formula.
+    pub architecture: Architecture,
+    /// The edge of its pictures in pixels.
+    pub size: usize,
+    /// Pictures of one run.
+    pub batch: usize,
+    /// Repetitions.
+    pub repetitions: usize,
+    /// What the first result's time counts from: the beginning of the program.
+    pub started: Instant,
+}
+
+/// One network at one size and batch.
+#[derive(Debug, Serialize)]
+pub struct ModelRow {
+    /// The architecture's name.
+    pub arch: &'static str,
+    /// The edge of its pictures in pixels.
+    pub size: usize,
+    /// Pictures of one run.
+    pub batch: usize,
+    /// Milliseconds from [`started`](ModelOptions::started) to the first result: opening the device, making the weights, compiling
+    /// shaders, uploading, one run.
+    pub first_ms: f64,
+    /// Milliseconds of a run: upload of the pictures, forward pass, readback.
+    pub median_ms: f64,
+    /// Half of their interquartile range.
+    pub spread_ms: f64,
+    /// Repetitions.
+    pub repetitions: usize,
+    /// Pictures a second at the median.
+    pub images_per_second: f64,
+    /// 10⁹ operations a second at the median, a multiply-add counted as two.
+    pub gflops: f64,
+    /// `gflops` over the adapter's multiply-add rate.
+    pub share_of_peak: f64,
+    /// Bytes on the GPU: weights, values, readback.
+    pub gpu_bytes: u64,
+}
+
+/// Measures a network's forward pass in turns with the adapter's rates.
+///
+/// # Errors
+/// Those of [`Architecture::load`] and of the device; [`ErrorKind::Device`] if a result isn't finite or runs differ.
+pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -> Result<(Peak, ModelRow)> {
+    let &ModelOptions { architecture, size, batch, repetitions, started } = options;
+    let network = architecture.load(size)?;
+    let plan = network.record(batch)?;
+    let executable = device.compile(&plan)?;
+    let pictures = network.pictures(batch);
+    let run = || Ok(executable.run(&[("pixels", Input::Bytes(&pictures))])?.tensor(network.output()));
+    let first = run()?;
+    let first_ms = 1e3 * started.elapsed().as_secs_f64();
+    let wrong = |what: &str| {
+        let message = format!("{}: {} {what}", device.summary().name, architecture.name());
+        Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself")
+    };
+    if !first.data().iter().all(|value| value.is_finite()) {
+        return Err(wrong("computed values that aren't finite"));
+    }
+    let peaks = Peaks::new(device, device.clock())?;
+    let forward = || {
+        let start = Instant::now();
+        let again = run()?;
+        let seconds = start.elapsed().as_secs_f64();
+        if again.data() == first.data() { Ok(seconds) } else { Err(wrong("computed something else the second time")) }
+    };
+    forward()?;
+    let measurements: [&dyn Fn() -> Result<f64>; 3] = [&forward, &|| peaks.fma.seconds(), &|| peaks.copy.seconds()];
+    let samples = in_turns(repetitions, &measurements, observer)?;
+    let peak = peaks.at(&samples[1], &samples[2]);
+    let Sample { median, spread, repetitions } = samples[0];
+    let gflops = plan.flops() as f64 / median * 1e-9;
+    let row = ModelRow {
+        arch: architecture.name(),
+        size,
+        batch,
+        first_ms,
+        median_ms: 1e3 * median,
+        spread_ms: 1e3 * spread,
+        repetitions,
+        images_per_second: batch as f64 / median,
+        gflops,
+        share_of_peak: gflops / peak.fma_gflops,
+        gpu_bytes: executable.bytes(),
+    };
+    Ok((peak, row))
+}

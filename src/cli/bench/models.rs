@@ -1,0 +1,92 @@
+//! `heatlens bench models`: how fast whole networks are.
+
+use std::num::NonZeroUsize;
+
+use heatlens::Result;
+use heatlens::bench::{ModelOptions, ModelRow, Peak, model};
+use heatlens::gpu::AdapterSummary;
+use heatlens::models::Architecture;
+use serde::Serialize;
+
+use super::Common;
+use super::listing::Listing;
+use crate::cli::Context;
+use crate::cli::output::{Align, Outcome};
+
+/// Measure a network's forward pass, and how long its first result takes
+///
+/// The network has weights from a formula, so that no file is needed; a run uploads the pictures' bytes and reads the result back. The
+/// first result's time counts from the start of the program. A driver's own cache of compiled shaders makes it shorter: empty it
+/// first (Mesa: MESA_SHADER_CACHE_DISABLE=true) to see the time of a new machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  heatlens bench models --arch resnet18 --size 64 --batch 4
+  heatlens bench models --arch vit-b-32 --repeat 30 --json")]
+pub(super) struct Args {
+    /// resnet18, resnet50, vit-b-32 or vit-b-16 (the last two are image towers of CLIP)
+    #[arg(long, value_name = "NAME")]
+    arch: Architecture,
+    /// Height and width of the pictures
+    #[arg(long, value_name = "PIXELS", default_value = "224")]
+    size: usize,
+    /// Pictures of one run
+    #[arg(long = "batch", value_name = "N", default_value = "1", id = "pictures")]
+    batch: NonZeroUsize,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Findings<'a> {
+    adapter: &'a AdapterSummary,
+    peak: Peak,
+    rows: &'a [ModelRow],
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
+    let format = args.common.format(context)?;
+    args.arch.check_size(args.size)?;
+    let device = context.device()?;
+    let options = ModelOptions {
+        architecture: args.arch,
+        size: args.size,
+        batch: args.batch.get(),
+        repetitions: args.common.repetitions(),
+        started: context.started,
+    };
+    let (peak, row) = model(device, &options, &context.progress)?;
+    let rows = [row];
+    let cells = |row: &ModelRow| {
+        [
+            format!("{} {}×{}", row.arch, row.size, row.size),
+            row.batch.to_string(),
+            format!("{:.0}", row.first_ms),
+            format!("{:.2} ± {:.2}", row.median_ms, row.spread_ms),
+            format!("{:.1}", row.images_per_second),
+            format!("{:.1}", row.gflops),
+            format!("{:.1} %", 100.0 * row.share_of_peak),
+        ]
+    };
+    let listing = Listing {
+        adapter: device.summary(),
+        notes: vec![format!(
+            "peak {:.1} GFLOP/s, {:.1} GB/s; {} repetitions",
+            peak.fma_gflops, peak.copy_gbps, rows[0].repetitions
+        )],
+        header: [
+            ("network", Align::Left),
+            ("batch", Align::Right),
+            ("first ms", Align::Right),
+            ("ms", Align::Right),
+            ("images/s", Align::Right),
+            ("GFLOP/s", Align::Right),
+            ("of peak", Align::Right),
+        ],
+        cells: rows.iter().map(cells).collect(),
+        whole: Findings { adapter: device.summary(), peak, rows: &rows },
+        rows: &rows,
+    };
+    listing.print(format, context)?;
+    Ok(Outcome::Done)
+}
