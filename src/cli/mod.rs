@@ -5,6 +5,7 @@
 
 mod align;
 mod args;
+mod attack;
 mod bench;
 mod build;
 mod calibrate;
@@ -62,6 +63,7 @@ enum Command {
     Merge(merge::Args),
     Compare(compare::Args),
     Check(check::Args),
+    Attack(attack::Args),
     Show(show::Args),
     Localize(localize::Args),
     Calibrate(calibrate::Args),
@@ -131,6 +133,7 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
         Command::Merge(args) => merge::run(&args, &context),
         Command::Compare(args) => compare::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
+        Command::Attack(args) => attack::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
         Command::Calibrate(args) => calibrate::run(&args, &context),
         Command::Filter(args) => filter::run(&args, &context),

@@ -4,6 +4,7 @@
 //! f64 or whole numbers and in an order that doesn't depend on how the images came.
 
 mod align;
+mod attack;
 mod attacked;
 mod baselines;
 mod build;
@@ -44,6 +45,7 @@ mod tally;
 pub(crate) mod testing;
 
 pub use align::{AlignOptions, Aligner, AlignerFigures};
+pub use attack::{AttackMethod, AttackOptions, AttackReport, AttackedImage, SuccessByQueries, attack};
 pub use attacked::shard;
 pub use baselines::{Baseline, clip_disagreement};
 pub use build::{BuildInputs, BuildOptions};
