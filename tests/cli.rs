@@ -2,7 +2,7 @@
 
 mod cli {
     mod bench;
-    mod bundles;
+    pub(crate) mod bundles;
     mod classifiers;
     pub(crate) mod damaged;
     mod dialects;
@@ -274,77 +274,6 @@ const ROWS: &[Row] = &[
     Row("a folder that isn't ours in the place of a bundle", "build", |g| g.output.set_file_name("kept"), &["kept"]),
     Row("a folder in the place of a file", "align", |g| g.output.set_file_name("kept"), &["kept"]),
     Row("a map of no known format", "show", |g| g.output.set_file_name("map.bmp"), &["map.bmp"]),
-    Row(
-        "a bundle twice",
-        "merge",
-        |g| g.extra = vec![g.bundle.display().to_string()],
-        &["bundle and ", "share 48 images", "build/cat/", "--shard 1/2"],
-    ),
-    Row(
-        "a bundle of other concepts",
-        "merge",
-        |g| {
-            let other = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"water\"", "\"snow\""));
-            g.extra = vec![other.display().to_string()];
-        },
-        &["scratch/bundle", "different concepts", "'water' and 'snow'"],
-    ),
-    Row("no folder for the output", "merge", |g| g.output = g.output.join("deep/bundle"), &["output/deep"]),
-    Row(
-        "a shard that isn't there",
-        "build",
-        |g| g.extra = vec!["--shard".into(), "3/2".into()],
-        &["--shard", "3/2", "1/N to N/N"],
-    ),
-    Row(
-        "more shards than images",
-        "build",
-        |g| g.extra = vec!["--shard".into(), "1/1000000007".into()],
-        &["/build: ", "holds none of the 48 images"],
-    ),
-    Row(
-        "a bundle of other concepts",
-        "compare",
-        |g| g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"water\"", "\"snow\"")),
-        &["scratch/bundle", "different concepts", "'water' and 'snow'"],
-    ),
-    Row("a folder that is no bundle", "compare", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),
-    Row("a drift above 1", "compare", |g| g.extra = vec!["--max-drift".into(), "5".into()], &["--max-drift", "0 to 1"]),
-    Row("no such checks", "check", |g| g.spec = g.scratch.join("nowhere.txt"), &["nowhere.txt"]),
-    Row(
-        "a check that can't be read",
-        "check",
-        |g| g.spec = g.list("spec.txt", "check a\n  for all: fur > at least 5 %\n"),
-        &["spec.txt:2:18: found the keyword `at`, expected a concept"],
-    ),
-    Row(
-        "a check of an unknown concept",
-        "check",
-        |g| g.spec = g.list("spec.txt", "check a for all: fur > waters at least 5 %\n"),
-        &["spec.txt:1:24: there is no concept `waters`", "did you mean `water`?"],
-    ),
-    Row(
-        "hasCon without annotations",
-        "check",
-        |g| g.spec = g.list("spec.txt", "check a for all: hasCon(fur) at least 5 %\n"),
-        &["spec.txt:1:25", "--annotations"],
-    ),
-    Row(
-        "annotations without the concept",
-        "check",
-        |g| {
-            g.spec = g.list("spec.txt", "check a for all: hasCon(fur) at least 5 %\n");
-            let notes = g.list("notes.csv", "file_name,ears\na.png,1\n");
-            g.extra = vec!["--annotations".into(), notes.display().to_string()];
-        },
-        &["notes.csv", "no column `fur`"],
-    ),
-    Row(
-        "no folder for the output",
-        "check",
-        |g| g.extra = vec!["--junit".into(), g.output.join("deep/checks.xml").display().to_string()],
-        &["output/deep"],
-    ),
     Row("an unknown class", "show", |g| g.class = "boat", &["boat"]),
     Row(
         "a class and a confusion at once",
@@ -415,8 +344,8 @@ fn complaints(Row(what, command, spoil, names): &Row) -> Vec<String> {
 
 #[test]
 fn bad_input_is_refused_by_name_and_leaves_the_output_as_it_was() {
-    let complaints: Vec<String> =
-        ROWS.iter().chain(cli::damaged::ROWS).chain(cli::held::ROWS).flat_map(complaints).collect();
+    let rows = ROWS.iter().chain(cli::damaged::ROWS).chain(cli::held::ROWS).chain(cli::bundles::ROWS);
+    let complaints: Vec<String> = rows.flat_map(complaints).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
@@ -424,9 +353,22 @@ fn bad_input_is_refused_by_name_and_leaves_the_output_as_it_was() {
 #[test]
 fn the_same_commands_succeed_on_sound_input() {
     let root = tempfile::tempdir().unwrap();
-    for command in
-        ["align", "calibrate", "evaluate filter", "filter", "classify", "localize", "export", "report", "merge"]
-    {
+    for command in [
+        "align",
+        "calibrate",
+        "evaluate filter",
+        "filter",
+        "classify",
+        "localize",
+        "export",
+        "report",
+        "merge",
+        "compare",
+        "check",
+        "concepts lint",
+        "concepts suggest",
+        "attack",
+    ] {
         let given = Given::new(command, root.path(), &root.path().join(command.replace(' ', "-")));
         fs::create_dir_all(given.output.parent().unwrap()).unwrap();
         heatlens().args(given.args()).assert().success();

@@ -1,7 +1,8 @@
 //! The statistics against scipy, statsmodels and scikit-learn (`tests/reference/semantics.py` makes the values).
 
 use heatlens::semantics::statistics::{
-    FisherExact, Interval, Paired, benjamini_hochberg, beta_quantile, mcnemar_exact, newcombe, newcombe_paired, wilson,
+    FisherExact, Interval, Paired, benjamini_hochberg, beta_quantile, correlation_interval, mcnemar_exact, newcombe,
+    newcombe_paired, rank_test, wilson,
 };
 use heatlens::semantics::{Fraction, Ranking, Threshold};
 use serde_json::Value;
@@ -162,4 +163,27 @@ fn conformal_ranks_and_bands() {
             }
         }
     }
+}
+
+#[test]
+fn rank_tests_over_strata() {
+    let group = |list: &Value| numbers(list).into_iter().map(|value| value as f32).collect::<Vec<_>>();
+    for (args, expected) in cases("rank_test") {
+        let strata: Vec<[Vec<f32>; 2]> =
+            args["strata"].as_array().expect("strata").iter().map(|pair| [group(&pair[0]), group(&pair[1])]).collect();
+        let (found, expected) = (rank_test(&strata).expect("a stratum with both groups"), numbers(&expected));
+        expect_close(found.auroc, expected[0], 1e-12, 0.0, &args);
+        expect_close(found.p, expected[1], 1e-9, 1e-12, &args);
+    }
+    assert_eq!(rank_test(&[[vec![1.0], vec![]]]), None);
+}
+
+#[test]
+fn correlation_intervals() {
+    for (args, expected) in cases("correlation_interval") {
+        let found = correlation_interval(number(&args, "r"), count(&args, "n"), number(&args, "confidence"));
+        expect_interval(found, &expected, &args);
+    }
+    assert_eq!(correlation_interval(0.5, 3, 0.95), Interval { low: -1.0, high: 1.0 });
+    assert_eq!(correlation_interval(1.0, 9, 0.95), Interval { low: 1.0, high: 1.0 });
 }

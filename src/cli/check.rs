@@ -103,7 +103,7 @@ fn check_text(check: &CheckResult) -> String {
         text += &format!("; {} aren't annotated", check.unannotated);
     }
     if !check.certain && check.verdict != CheckVerdict::Unsupported {
-        text += "; the interval holds the bound";
+        text += "; the interval spans the bound";
     }
     text.push('\n');
     for image in &check.worst {

@@ -57,7 +57,8 @@ fn text(drift: &Drift) -> String {
         text += "both bundles are of the same classifier\n";
     }
     text += &format!("accuracy  {}, p = {:.3}\n", change(accuracy), accuracy.p);
-    text += &format!("drift     {} of the comparisons between concepts came out otherwise\n\n", estimate(&drift.drift));
+    let share = drift.drift.as_ref().map_or_else(|| "–".to_owned(), estimate);
+    text += &format!("drift     {share} of the comparisons between concepts came out otherwise\n\n");
     let header = [
         ("class", Align::Left),
         ("images", Align::Right),

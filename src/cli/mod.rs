@@ -12,6 +12,7 @@ mod calibrate;
 mod check;
 mod classify;
 mod compare;
+mod concepts;
 mod config;
 mod demo;
 mod doctor;
@@ -63,6 +64,7 @@ enum Command {
     Merge(merge::Args),
     Compare(compare::Args),
     Check(check::Args),
+    Concepts(concepts::Args),
     Attack(attack::Args),
     Show(show::Args),
     Localize(localize::Args),
@@ -133,6 +135,7 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
         Command::Merge(args) => merge::run(&args, &context),
         Command::Compare(args) => compare::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
+        Command::Concepts(args) => concepts::run(&args, &context),
         Command::Attack(args) => attack::run(&args, &context),
         Command::Localize(args) => localize::run(&args, &context),
         Command::Calibrate(args) => calibrate::run(&args, &context),

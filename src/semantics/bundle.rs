@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::align::Aligner;
+use super::concepts::Templates;
 use super::container::Container;
 use super::diagnosis::ImageSet;
 use super::heatmap::Counts;
@@ -279,6 +280,11 @@ impl Bundle {
     /// Concept directions `[C, E]`.
     pub fn directions(&self) -> &Tensor {
         &self.directions
+    }
+
+    /// The prompt templates.
+    pub fn templates(&self) -> Templates {
+        Templates::stored(&self.manifest.templates)
     }
 
     /// Class directions `[K, E]`.

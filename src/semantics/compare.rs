@@ -98,8 +98,8 @@ pub struct Drift {
     pub predictions_changed: u64,
     /// The share that is classified correctly.
     pub accuracy: PairedChange,
-    /// The share of comparisons between two concepts that came out otherwise, over all images.
-    pub drift: Estimate,
+    /// The share of comparisons between two concepts that came out otherwise, over all images, with its bootstrap interval.
+    pub drift: Option<Estimate>,
     /// Each class.
     pub classes: Vec<ClassDrift>,
     /// The drift that is allowed, where one was given.
@@ -129,6 +129,8 @@ impl Bundle {
         let (before, after) = (before?, after?);
         let flips: Vec<f64> =
             (0..rows.len()).into_par_iter().map(|row| flipped_share(before.row(row), after.row(row))).collect();
+        let drift_of =
+            |rows: &[u32]| Bootstrap::default().mean(&rows.iter().map(|&row| flips[row as usize]).collect::<Vec<_>>());
         let correct = |bundle: &Self, rows: &[usize]| -> Vec<bool> {
             let Samples { labels, predictions, .. } = &bundle.samples;
             rows.iter().map(|&row| labels[row] == predictions[row]).collect()
@@ -151,7 +153,7 @@ impl Bundle {
                     class: classes[class].clone(),
                     images,
                     supported,
-                    drift: supported.then(|| mean(&flips, &content)),
+                    drift: drift_of(&content).filter(|_| supported),
                     recall: supported.then(|| paired(&correct, group)),
                     adjusted: None,
                     changed: false,
@@ -177,7 +179,7 @@ impl Bundle {
             same_classifier: self.manifest.classifier.sha256 == later.manifest.classifier.sha256,
             predictions_changed: predictions.filter(|(before, after)| before != after).count() as u64,
             accuracy: paired(&correct, &all),
-            drift: mean(&flips, &all),
+            drift: drift_of(&all),
             classes: found,
             max_drift: options.max_drift,
             above,
@@ -271,19 +273,6 @@ fn check_names(first: &Bundle, second: &Bundle) -> Result<()> {
     Ok(())
 }
 
-/// The mean of `values` over some rows in content order, with its bootstrap interval.
-fn mean(values: &[f64], rows: &[u32]) -> Estimate {
-    let values: Vec<f64> = rows.iter().map(|&row| values[row as usize]).collect();
-    let n = values.len() as f64;
-    let value = values.iter().sum::<f64>() / n;
-    let drawn = |times: &[Vec<u32>]| {
-        vec![values.iter().zip(&times[0]).map(|(value, &times)| value * f64::from(times)).sum::<f64>() / n]
-    };
-    let interval = Bootstrap::default().intervals(&[values.len()], drawn).remove(0);
-    // Every replicate has a mean: there is at least one image.
-    interval.map_or(Estimate { value, low: value, high: value }, |interval| Estimate::new(value, interval))
-}
-
 /// How the share of true rows changed.
 fn paired([before, after]: &[Vec<bool>; 2], rows: &[u32]) -> PairedChange {
     let mut table = Paired { both: 0, first_only: 0, second_only: 0, neither: 0 };
@@ -347,7 +336,7 @@ mod tests {
         let options = CompareOptions { max_drift: Some(0.0), ..CompareOptions::default() };
         let drift = bundle.compare(&bundle, &device, &options, &Silent).unwrap();
         assert_eq!((drift.images, drift.only_before, drift.only_after, drift.predictions_changed), (25, 0, 0, 0));
-        assert_eq!((drift.drift.value, drift.accuracy.change.value, drift.accuracy.p), (0.0, 0.0, 1.0));
+        assert_eq!((drift.drift.unwrap().value, drift.accuracy.change.value, drift.accuracy.p), (0.0, 0.0, 1.0));
         assert!(drift.accuracy.change.low <= 0.0 && drift.accuracy.change.high >= 0.0);
         assert!(drift.same_classifier && drift.above.is_empty());
         // No image is a cat: there is nothing to say of the class.

@@ -149,6 +149,11 @@ impl Templates {
         Ok(Self(templates))
     }
 
+    /// Templates that were parsed once.
+    pub(super) fn stored(templates: &[String]) -> Self {
+        Self(templates.to_vec())
+    }
+
     /// The templates as written.
     pub fn as_slice(&self) -> &[String] {
         &self.0

@@ -1,8 +1,110 @@
-//! What commands say of bundles that exist already, and when they gate.
+//! Commands on bundles that exist already: what they refuse, what they say, and when they gate.
 
 use std::fs;
 
 use super::fixture::{CLASSES, fixture, heatlens};
+use super::given::{Row, edit};
+
+/// Bad input of the commands that take bundles or make attacks.
+pub(crate) const ROWS: &[Row] = &[
+    Row(
+        "a bundle twice",
+        "merge",
+        |g| g.extra = vec![g.bundle.display().to_string()],
+        &["bundle and ", "share 48 images", "build/cat/", "--shard 1/2"],
+    ),
+    Row(
+        "a bundle of other concepts",
+        "merge",
+        |g| {
+            let other = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"water\"", "\"snow\""));
+            g.extra = vec![other.display().to_string()];
+        },
+        &["scratch/bundle", "different concepts", "'water' and 'snow'"],
+    ),
+    Row("no folder for the output", "merge", |g| g.output = g.output.join("deep/bundle"), &["output/deep"]),
+    Row(
+        "a shard that isn't there",
+        "build",
+        |g| g.extra = vec!["--shard".into(), "3/2".into()],
+        &["--shard", "3/2", "1/N to N/N"],
+    ),
+    Row(
+        "more shards than images",
+        "build",
+        |g| g.extra = vec!["--shard".into(), "1/1000000007".into()],
+        &["/build: ", "holds none of the 48 images"],
+    ),
+    Row(
+        "a bundle of other concepts",
+        "compare",
+        |g| g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"water\"", "\"snow\"")),
+        &["scratch/bundle", "different concepts", "'water' and 'snow'"],
+    ),
+    Row("a folder that is no bundle", "compare", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),
+    Row("a drift above 1", "compare", |g| g.extra = vec!["--max-drift".into(), "5".into()], &["--max-drift", "0 to 1"]),
+    Row("no such checks", "check", |g| g.spec = g.scratch.join("nowhere.txt"), &["nowhere.txt"]),
+    Row(
+        "a check that can't be read",
+        "check",
+        |g| g.spec = g.list("spec.txt", "check a\n  for all: fur > at least 5 %\n"),
+        &["spec.txt:2:18: found the keyword `at`, expected a concept"],
+    ),
+    Row(
+        "a check of an unknown concept",
+        "check",
+        |g| g.spec = g.list("spec.txt", "check a for all: fur > waters at least 5 %\n"),
+        &["spec.txt:1:24: there is no concept `waters`", "did you mean `water`?"],
+    ),
+    Row(
+        "hasCon without annotations",
+        "check",
+        |g| g.spec = g.list("spec.txt", "check a for all: hasCon(fur) at least 5 %\n"),
+        &["spec.txt:1:25", "--annotations"],
+    ),
+    Row(
+        "annotations without the concept",
+        "check",
+        |g| {
+            g.spec = g.list("spec.txt", "check a for all: hasCon(fur) at least 5 %\n");
+            let notes = g.list("notes.csv", "file_name,ears\na.png,1\n");
+            g.extra = vec!["--annotations".into(), notes.display().to_string()];
+        },
+        &["notes.csv", "no column `fur`"],
+    ),
+    Row(
+        "no folder for the output",
+        "check",
+        |g| g.extra = vec!["--junit".into(), g.output.join("deep/checks.xml").display().to_string()],
+        &["output/deep"],
+    ),
+    Row(
+        "the prompts of another list",
+        "concepts lint",
+        |g| {
+            let list = g.list("words.txt", "fur\nears\n");
+            g.extra = vec!["--concepts".into(), list.display().to_string()];
+        },
+        &["bundle: was built with other concepts"],
+    ),
+    Row("no vocabulary", "concepts suggest", |g| g.concepts = g.scratch.join("nowhere.txt"), &["nowhere.txt"]),
+    Row(
+        "an unknown class",
+        "concepts suggest",
+        |g| g.extra = vec!["--class".into(), "boat".into()],
+        &["boat", "cat, dog, ship"],
+    ),
+    Row("a classifier for CLIP", "concepts suggest", |g| g.clip = g.classifier.clone(), &["classifier"]),
+    Row("an epsilon of nothing", "attack", |g| g.epsilon = "0/255", &["--epsilon", "expected a share from 1/255 to 1"]),
+    Row(
+        "an unknown method",
+        "attack",
+        |g| g.extra = vec!["--method".into(), "magic".into()],
+        &["'magic' isn't a method", "square or noise"],
+    ),
+    Row("a folder that isn't ours", "attack", |g| g.output.set_file_name("kept"), &["kept", "something in it"]),
+    Row("no folder for the output", "attack", |g| g.output = g.output.join("deep/attacked"), &["output/deep"]),
+];
 
 fn path(name: &str) -> String {
     fixture().path(name).display().to_string()
@@ -59,4 +161,66 @@ fn checks_gate_and_write_junit() {
     assert!(written.contains("tests=\"2\" failures=\"1\"") && written.contains("name=\"never\""), "{written}");
     let text = heatlens().args(args).assert().code(1).get_output().stdout.clone();
     assert!(String::from_utf8(text).unwrap().ends_with("1 passed, 1 failed\n"));
+}
+
+#[test]
+fn lint_names_what_is_wrong_with_a_list() {
+    let root = tempfile::tempdir().unwrap();
+    let [words, bundle] = ["words.txt", "bundle"].map(|name| root.path().join(name));
+    // Two names of one phrase, and a phrase longer than the text tower's 32 tokens of single letters.
+    fs::write(&words, "ears\nhearing: ears\nfur: very very very very very long and warm hair\n").unwrap();
+    let [words, bundle] = [&words, &bundle].map(|path| path.to_str().unwrap());
+    let models =
+        ["--classifier", &path("classifier"), "--clip", &path("clip"), "--aligner", &path("aligner.safetensors")];
+    let build = ["--concepts", words, "--images", &path("build"), "--minimum-support", "2", "-o", bundle];
+    fixture().run(&[&["build"], &models[..], &build].concat());
+    let found = fixture().json(&["concepts", "lint", bundle, "--concepts", words, "--json"]);
+    let pairs = found["synonyms"].as_array().unwrap();
+    let twins = pairs.iter().find(|pair| pair["first"] == "ears" && pair["second"] == "hearing").unwrap();
+    assert!((twins["cosine"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+    assert!(found["inseparable"].as_array().unwrap().iter().any(|pair| pair["second"] == "hearing"));
+    let prompts = found["prompts"].as_array().unwrap();
+    let faults: Vec<&str> = prompts.iter().map(|prompt| prompt["fault"].as_str().unwrap()).collect();
+    assert!(faults[0].contains("same as one of 'ears'") && faults[1].contains("more than 32 tokens"), "{faults:?}");
+    let least = fixture().json(&["concepts", "lint", &path("bundle"), "--json", "--dominance", "0.5"]);
+    assert!(!least["biased"].as_array().unwrap().is_empty());
+    assert_eq!((least["pairs"].as_u64(), least["images"].as_u64()), (Some(10), Some(48)));
+    heatlens().args(["concepts", "lint", bundle, "--gate"]).assert().code(1);
+}
+
+#[test]
+fn suggest_ranks_a_vocabulary() {
+    let root = tempfile::tempdir().unwrap();
+    let words = root.path().join("words.txt");
+    // More words than are scored at a time, one of them a concept's own name.
+    let list: String = (0..600).map(|word| format!("w{word}\n")).collect();
+    fs::write(&words, format!("{list}fur\n")).unwrap();
+    let bundle = path("bundle");
+    let suggest = ["concepts", "suggest", &bundle, "--json", "--vocabulary"];
+    for space in ["classifier", "clip"] {
+        let words = words.to_str().unwrap();
+        let found = fixture().json(&[&suggest[..], &[words, "--space", space, "--top", "20"]].concat());
+        let ranked = found["words"].as_array().unwrap();
+        assert_eq!((found["tested"].as_u64(), ranked.len()), (Some(601), 20));
+        let strength = |word: &serde_json::Value| (word["auroc"]["value"].as_f64().unwrap() - 0.5).abs();
+        assert!(ranked.windows(2).all(|pair| strength(&pair[0]) >= strength(&pair[1])));
+        assert!(ranked.iter().all(|word| word["p"].as_f64() <= word["adjusted"].as_f64()));
+        // What the bundle's own concepts score is in the bundle: each is nearest to itself.
+        let found = fixture().json(&[&suggest[..], &[&path("concepts.txt"), "--space", space]].concat());
+        for word in found["words"].as_array().unwrap() {
+            assert_eq!(word["nearest"], word["word"]);
+            assert!((word["cosine"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+        }
+        let class = found["classes"][0].as_str().unwrap();
+        let few = fixture().json(&[&suggest[..], &[words, "--class", class, "--top", "3"]].concat());
+        assert_eq!((&few["classes"], few["words"].as_array().unwrap().len()), (&serde_json::json!([class]), 3));
+    }
+}
+
+#[test]
+fn the_documented_checks_are_those_of_the_demo() {
+    let read = |name: &str| fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let checks = read("weights/demo/checks.txt");
+    assert!(read("docs/checks.md").contains(&format!("```text\n{checks}```\n")));
+    heatlens::semantics::Checks::parse(&checks, "checks.txt").unwrap();
 }

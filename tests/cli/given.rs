@@ -24,8 +24,13 @@ pub(crate) struct Given {
     pub(crate) output: PathBuf,
     pub(crate) class: &'static str,
     pub(crate) false_reject_rate: &'static str,
+    pub(crate) epsilon: &'static str,
     pub(crate) extra: Vec<String>,
 }
+
+/// Commands that write no file of their own.
+const WITHOUT_OUTPUT: [&str; 8] =
+    ["check", "classify", "compare", "concepts lint", "concepts suggest", "filter", "inspect", "localize"];
 
 impl Given {
     pub(crate) fn new(command: &'static str, scratch: &Path, out: &Path) -> Self {
@@ -49,6 +54,7 @@ impl Given {
             output: out.join("output"),
             class: CLASSES[0],
             false_reject_rate: "0.5",
+            epsilon: "16/255",
             extra: Vec::new(),
         }
     }
@@ -83,11 +89,20 @@ impl Given {
             }
             "compare" => vec![text(&self.fixture.path("bundle")), text(&self.bundle)],
             "check" => vec![text(&self.spec), text(&self.bundle)],
+            "concepts lint" => vec![text(&self.bundle)],
+            "concepts suggest" => {
+                [vec![text(&self.bundle)], option("--vocabulary", &self.concepts), option("--clip", &self.clip)]
+                    .concat()
+            }
+            "attack" => {
+                let attack = ["--epsilon", self.epsilon, "--queries", "3"].map(str::to_owned).to_vec();
+                [classifier(), images(), attack].concat()
+            }
             "inspect" => vec![text(&self.classifier)],
             "localize" | "export" | "report" | "merge" => vec![text(&self.bundle)],
             other => panic!("no arguments are known for {other}"),
         });
-        if !["check", "classify", "compare", "filter", "inspect", "localize"].contains(&self.command) {
+        if !WITHOUT_OUTPUT.contains(&self.command) {
             args.extend(option("-o", &self.output));
         }
         args.extend(self.extra.clone());

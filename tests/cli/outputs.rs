@@ -296,11 +296,13 @@ fn doctor_tests_every_kernel() {
 fn every_command_explains_itself() {
     let commands =
         ["align", "build", "merge", "show", "localize", "calibrate", "filter", "report", "export", "classify", "embed"];
-    for command in commands.iter().chain(["check", "compare", "doctor", "inspect"].iter()) {
+    for command in commands.iter().chain(["attack", "check", "compare", "doctor", "inspect"].iter()) {
         let help = fixture().run(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("heatlens {command}")), "{command}: {help}");
     }
-    assert!(fixture().run(&["evaluate", "filter", "--help"]).contains("Examples:"));
+    for nested in [["evaluate", "filter"], ["concepts", "lint"], ["concepts", "suggest"]] {
+        assert!(fixture().run(&[&nested[..], &["--help"]].concat()).contains("Examples:"), "{nested:?}");
+    }
     assert_eq!(fixture().run(&["--version"]), format!("heatlens {}\n", env!("CARGO_PKG_VERSION")));
 }
 

@@ -31,6 +31,9 @@ ABOUT = {
     "aupr": "average precision: sum over distinct thresholds of (recall step) x precision, ties taken together",
     "fpr95": "false-positive rate at the highest threshold whose true-positive rate (score >= threshold) is at least 0.95",
     "aurc": "mean over k = 1..n of the error rate among the k least suspicious, averaged over all orders of tied scores",
+    "rank_test": "[auroc, two-sided p] of lists of (first group, second group): U summed over strata, normal approximation with tie "
+    "correction and without continuity correction; one stratum is scipy's mannwhitneyu",
+    "correlation_interval": "[low, high] of a correlation `r` of `n` pairs at `confidence`: Fisher's, as scipy's pearsonr gives it",
     "beta_quantile": "the `q` quantile of Beta(a, b)",
     "conformal": "rank = ceil((n + 1)(1 - alpha)), alpha read as a decimal; the realised rejection rate of a threshold at the "
     "rank-th smallest of n is Beta(n + 1 - rank, rank), whose 5 % and 95 % quantiles are low and high; null if n is too small",
@@ -158,9 +161,42 @@ def conformal():
         case("conformal", band and {"rank": rank, "low": band[0], "high": band[1]}, n=n, alpha=float(alpha))
 
 
+def rank_tests():
+    """The rank-sum test over strata: one stratum against scipy, several by their sums, with ties, constants and empty groups."""
+    random = np.random.default_rng(19)
+    draw = lambda m, n, levels: [np.round(random.normal(size=size) * levels).tolist() for size in (m, n)]
+    single = [draw(5, 5, 100), draw(12, 30, 100), draw(40, 8, 2), draw(9, 9, 1), [[1.0, 2.0], [2.0]], [[0.0], [1.0]], [[0.0, -0.0], [0.0]]]
+    several = [[draw(6, 9, 3), draw(20, 5, 3)], [draw(7, 7, 50), [[1.0], []], draw(5, 30, 2)], [[[1.0, 1.0], [1.0]], draw(5, 6, 9)]]
+    for strata in [*([one] for one in single), *several]:
+        wins = pairs = variance = 0.0
+        for first, second in strata:
+            m, n = len(first), len(second)
+            if not (m and n):
+                continue
+            ties = sum(t**3 - t for t in np.unique(np.array(first + second) + 0.0, return_counts=True)[1].tolist())
+            wins += float(stats.mannwhitneyu(first, second, method="asymptotic", use_continuity=False).statistic)
+            pairs, variance = pairs + m * n, variance + m * n / 12 * (m + n + 1 - ties / ((m + n) * (m + n - 1)))
+        p = float(2 * stats.norm.sf(abs(wins - pairs / 2) / math.sqrt(variance))) if variance else 1.0
+        if len(strata) == 1 and variance:
+            expected = stats.mannwhitneyu(*strata[0], method="asymptotic", use_continuity=False).pvalue
+            assert math.isclose(p, expected, rel_tol=1e-12)
+        case("rank_test", [wins / pairs, p], strata=strata)
+
+
+def correlations():
+    """Fisher's interval against scipy's, by data whose correlation is the given one."""
+    random = np.random.default_rng(23)
+    for n in (4, 5, 10, 25, 400, 1200):
+        for strength in (0.0, 0.3, 3.0, -20.0):
+            x = random.normal(size=n)
+            found = stats.pearsonr(x, strength * x + random.normal(size=n))
+            low, high = found.confidence_interval(0.95)
+            case("correlation_interval", [float(low), float(high)], r=float(found.statistic), n=n, confidence=0.95)
+
+
 def main():
     """Writes all cases, one a line."""
-    for part in (intervals, tests_of_counts, multiple_testing, detection, conformal):
+    for part in (intervals, tests_of_counts, multiple_testing, detection, conformal, rank_tests, correlations):
         part()
     versions = {module.__name__: module.__version__ for module in (np, scipy, sklearn, statsmodels)}
     lines = ",\n".join("  " + json.dumps(case, allow_nan=False) for case in cases)

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use super::{CONFIDENCE, Interval};
+use super::{CONFIDENCE, Estimate, Interval};
 
 /// A percentile bootstrap (B. Efron, 1979).
 ///
@@ -40,6 +40,16 @@ impl Bootstrap {
             times
         };
         sizes.iter().map(&mut stratum).collect()
+    }
+
+    /// The mean of `values`, one an image, with its interval; none of no images.
+    pub fn mean(&self, values: &[f64]) -> Option<Estimate> {
+        let n = values.len() as f64;
+        let drawn = |times: &[Vec<u32>]| {
+            vec![values.iter().zip(&times[0]).map(|(value, &times)| value * f64::from(times)).sum::<f64>() / n]
+        };
+        let interval = self.intervals(&[values.len()], drawn).remove(0)?;
+        Some(Estimate::new(values.iter().sum::<f64>() / n, interval))
     }
 
     /// The 95 % percentile intervals of the figures that `statistic` makes of how often each image of each stratum counts.

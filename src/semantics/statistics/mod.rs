@@ -5,9 +5,11 @@
 
 mod bootstrap;
 mod exact;
+mod ranks;
 
 pub use bootstrap::{Bootstrap, percentile};
 pub use exact::{BenjaminiHochberg, FisherExact, benjamini_hochberg, mcnemar_exact};
+pub use ranks::{RankTest, correlation_interval, rank_test};
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF, Normal};
