@@ -166,6 +166,20 @@ fn whole_networks_with_weights_in_parts_give_the_same_bits() {
     assert_eq!(cut.0, whole.0);
 }
 
+#[test]
+fn the_memory_that_is_told_beforehand_is_what_a_run_takes() {
+    let classifier = Classifier::open(demo("classifier"), &Silent).unwrap();
+    for batch in [1, 5] {
+        let plan = classifier_plan(&classifier, batch);
+        let [device, ..] = binding_at_most(None);
+        let executable = device.compile(&plan).unwrap();
+        let told = plan.memory().total();
+        // Beside it there are a dispatch's sizes, on boundaries of 256 bytes at most, and buffers end on multiples of 16.
+        let beside = 256 * plan.dispatches().len() as u64 + 16 * (plan.parameters().len() + plan.len()) as u64;
+        assert!((told..=told + beside).contains(&executable.bytes()), "{told} told, {} taken", executable.bytes());
+    }
+}
+
 fn fitting(classifier: &Classifier, asked: Option<usize>, limits: &Limits) -> Result<usize> {
     Plan::fitting(asked, 32, limits, |batch| classifier_plan(classifier, batch)).map(|plan| plan.batch())
 }
