@@ -45,7 +45,7 @@ def export(arch, size, batch, path):
     torch.onnx.export(network(arch), (torch.zeros(batch, 3, size, size),), path, dynamo=True, external_data=False)
 
 
-def measure(run, started, batch, repeat):
+def measure(run, started, repeat):
     run()
     first = time.time() - started
     run()
@@ -68,7 +68,7 @@ def peer(name, arch, size, batch, repeat, model, started):
         loaded = network(arch)
         inputs = torch.from_numpy(pixels)
         with torch.inference_mode():
-            measure(lambda: loaded(inputs), started, batch, repeat)
+            measure(lambda: loaded(inputs), started, repeat)
         return
     import onnxruntime
 
@@ -78,7 +78,7 @@ def peer(name, arch, size, batch, repeat, model, started):
     if provider not in session.get_providers():
         sys.exit(f"{provider} isn't available: {session.get_providers()}")
     inputs = {session.get_inputs()[0].name: pixels}
-    measure(lambda: session.run(None, inputs), started, batch, repeat)
+    measure(lambda: session.run(None, inputs), started, repeat)
 
 
 def main():

@@ -1,7 +1,5 @@
 //! `heatlens bench models`: how fast whole networks are.
 
-use std::num::NonZeroUsize;
-
 use heatlens::Result;
 use heatlens::bench::{ModelOptions, ModelRow, Peak, model};
 use heatlens::gpu::AdapterSummary;
@@ -15,7 +13,8 @@ use crate::cli::output::{Align, Outcome};
 
 /// Measure a network's forward pass, and how long its first result takes
 ///
-/// The network has weights from a formula, so that no file is needed; a run uploads the pictures' bytes and reads the result back. The
+/// The network has weights from a formula, so that no file is needed; a run uploads the pictures' bytes and reads the result back. --batch says how many pictures it
+/// takes (1 unless given). The
 /// first result's time counts from the start of the program. A driver's own cache of compiled shaders makes it shorter: empty it
 /// first (Mesa: MESA_SHADER_CACHE_DISABLE=true) to see the time of a new machine.
 #[derive(Debug, clap::Args)]
@@ -29,9 +28,6 @@ pub(super) struct Args {
     /// Height and width of the pictures
     #[arg(long, value_name = "PIXELS", default_value = "224")]
     size: usize,
-    /// Pictures of one run
-    #[arg(long = "batch", value_name = "N", default_value = "1", id = "pictures")]
-    batch: NonZeroUsize,
     #[command(flatten)]
     common: Common,
 }
@@ -51,7 +47,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let options = ModelOptions {
         architecture: args.arch,
         size: args.size,
-        batch: args.batch.get(),
+        batch: context.global.batch().unwrap_or(1),
         repetitions: args.common.repetitions(),
         started: context.started,
     };
