@@ -3,6 +3,7 @@
 mod cli {
     mod bench;
     pub(crate) mod bundles;
+    mod calibration;
     mod classifiers;
     pub(crate) mod damaged;
     mod dialects;

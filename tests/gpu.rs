@@ -30,8 +30,9 @@ impl Story {
     fn calibrate(&self, device: &Device, bundle: &Bundle) -> Result<FilterFile> {
         let options = CalibrateOptions {
             false_reject_rate: Fraction::HALF,
-            distance: Distance::Cosine,
-            scores: ScoreMode::Raw,
+            distance: Some(Distance::Cosine),
+            scores: Some(ScoreMode::Raw),
+            combine: Some(false),
             self_contained: true,
             run: RunOptions::default(),
             allow_overlap: false,

@@ -2,9 +2,9 @@
 
 use heatlens::semantics::statistics::{
     FisherExact, Interval, Paired, benjamini_hochberg, beta_quantile, correlation_interval, mcnemar_exact, newcombe,
-    newcombe_paired, rank_test, wilson,
+    newcombe_paired, null_scale, rank_test, wilson,
 };
-use heatlens::semantics::{Fraction, Ranking, Threshold};
+use heatlens::semantics::{Fraction, Logistic, Ranking, Threshold};
 use serde_json::Value;
 
 /// The cases of one name: their arguments and the expected value.
@@ -167,15 +167,45 @@ fn conformal_ranks_and_bands() {
 
 #[test]
 fn rank_tests_over_strata() {
-    let group = |list: &Value| numbers(list).into_iter().map(|value| value as f32).collect::<Vec<_>>();
     for (args, expected) in cases("rank_test") {
-        let strata: Vec<[Vec<f32>; 2]> =
-            args["strata"].as_array().expect("strata").iter().map(|pair| [group(&pair[0]), group(&pair[1])]).collect();
+        let strata: Vec<[Vec<f64>; 2]> = args["strata"]
+            .as_array()
+            .expect("strata")
+            .iter()
+            .map(|pair| [numbers(&pair[0]), numbers(&pair[1])])
+            .collect();
         let (found, expected) = (rank_test(&strata).expect("a stratum with both groups"), numbers(&expected));
         expect_close(found.auroc, expected[0], 1e-12, 0.0, &args);
         expect_close(found.p, expected[1], 1e-9, 1e-12, &args);
     }
     assert_eq!(rank_test(&[[vec![1.0], vec![]]]), None);
+}
+
+#[test]
+fn spreads_of_many_statistics() {
+    for (args, expected) in cases("null_scale") {
+        let expected = expected.as_f64().expect("a spread").max(1.0);
+        expect_close(null_scale(&numbers(&args["z"])), expected, 1e-12, 0.0, &args);
+    }
+    assert_eq!(null_scale(&[]), 1.0);
+}
+
+#[test]
+fn logistic_regressions() {
+    for (args, expected) in cases("logistic") {
+        let rows: Vec<Vec<f64>> = args["features"].as_array().expect("rows").iter().map(numbers).collect();
+        let positive: Vec<bool> = numbers(&args["positive"]).into_iter().map(|mark| mark == 1.0).collect();
+        let fitted = match rows[0].len() {
+            1 => Logistic::fit(&rows.iter().map(|row| [row[0]]).collect::<Vec<_>>(), &positive),
+            _ => Logistic::fit(&rows.iter().map(|row| [row[0], row[1]]).collect::<Vec<_>>(), &positive),
+        };
+        let fitted = fitted.expect("examples of both kinds");
+        let expected = numbers(&expected);
+        expect_close(fitted.intercept, expected[0], 1e-8, 1e-8, &args);
+        for (found, expected) in fitted.weights.iter().zip(&expected[1..]) {
+            expect_close(*found, *expected, 1e-8, 1e-10, &args);
+        }
+    }
 }
 
 #[test]

@@ -2,22 +2,32 @@
 
 use std::path::PathBuf;
 
-use heatlens::semantics::{CalibrateOptions, Distance, FilterHeader, Fraction, ScoreMode, Stratum};
+use clap::ValueEnum;
+use heatlens::semantics::statistics::Estimate;
+use heatlens::semantics::{
+    CalibrateOptions, Candidate, Choice, Combination, Distance, FilterHeader, Fraction, ScoreMode, Stratum,
+};
 use heatlens::{Bundle, Filter, Result};
 
 use super::Context;
 use super::args::{ImageArgs, check_output, labelled, name_overlap};
-use super::output::{Outcome, percent};
+use super::output::{Align, Outcome, percent, table};
 
 /// Calibrate a runtime filter on labelled images that were used for nothing else, and write it as one file
 ///
 /// The filter compares an image's heatmap with the maps of the class that was predicted: is it nearer to those of correct
 /// predictions or to those of false alarms (and of attacks, if the bundle has them)? The threshold is the conformal one: at
 /// most the given share of correct predictions is rejected, on average over calibration draws.
+///
+/// Distance, scores and whether the heatmap score is combined with the softmax (by logistic regression) are chosen by
+/// cross-validation on one half of the images, by how well misclassified ones are told from correct ones, unless they are given;
+/// the other half sets the threshold. With fewer than ten misclassified images in the first half the filter is cosine, raw, not
+/// combined, and all images set the threshold.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens calibrate bundle --images photos/calibrate -o model.heatlens
-  heatlens calibrate bundle --images photos/calibrate --false-reject-rate 0.01 --self-contained -o model.heatlens")]
+  heatlens calibrate bundle --images photos/calibrate --false-reject-rate 0.01 --self-contained -o model.heatlens
+  heatlens calibrate bundle --images photos/calibrate --distance cosine --scores raw --combine never -o model.heatlens")]
 pub(crate) struct Args {
     /// The bundle that `heatlens build` wrote
     #[arg(value_name = "BUNDLE")]
@@ -31,12 +41,15 @@ pub(crate) struct Args {
     /// The share of correct predictions that may be rejected
     #[arg(long, value_name = "ALPHA", default_value = "0.05")]
     false_reject_rate: Fraction,
-    /// How maps are compared: l1, l2, cosine, cosine-plain, hamming or loglik
-    #[arg(long, value_name = "NAME", default_value = "cosine")]
-    distance: Distance,
-    /// Compare scores as they are (raw), or each less its concept's mean over the bundle (centered)
-    #[arg(long, value_name = "MODE", default_value = "raw")]
-    scores: ScoreMode,
+    /// How maps are compared: l1, l2, cosine, cosine-plain, hamming or loglik [default: chosen]
+    #[arg(long, value_name = "NAME")]
+    distance: Option<Distance>,
+    /// Compare scores as they are (raw), or each less its concept's mean over the bundle (centered) [default: chosen]
+    #[arg(long, value_name = "MODE")]
+    scores: Option<ScoreMode>,
+    /// Combine the heatmap score with the softmax
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    combine: Combine,
     /// Put the classifier's weights into the file, so that it needs no other
     #[arg(long)]
     self_contained: bool,
@@ -48,6 +61,27 @@ pub(crate) struct Args {
     filter: PathBuf,
     #[command(flatten)]
     image: ImageArgs,
+}
+
+/// Whether the heatmap score is combined with the softmax.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Combine {
+    /// If that is better in cross-validation
+    Auto,
+    /// Whatever cross-validation says
+    Always,
+    /// The heatmap score alone
+    Never,
+}
+
+impl Combine {
+    fn given(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
@@ -67,6 +101,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
         false_reject_rate: args.false_reject_rate,
         distance: args.distance,
         scores: args.scores,
+        combine: args.combine.given(),
         self_contained: args.self_contained,
         run: args.image.run_options(&context.global),
         allow_overlap: args.allow_overlap,
@@ -78,14 +113,18 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
     Ok(file.header().clone())
 }
 
-/// The thresholds and what they promise, in a few lines.
+/// What was chosen, the thresholds and what they promise.
 fn text(header: &FilterHeader) -> String {
-    let mut text = format!(
-        "filter at a false-reject rate of {}, distance {}\n",
-        percent(header.false_reject_rate),
-        header.distance
-    );
-    let strata = Stratum::ALL.into_iter().filter_map(|stratum| Some((stratum, header.calibration.threshold(stratum)?)));
+    let FilterHeader { method, choice, false_reject_rate, .. } = header;
+    let mut text = choice.as_ref().map(choice_text).unwrap_or_default();
+    text += &format!("filter at a false-reject rate of {}: {method}\n", percent(*false_reject_rate));
+    if let Some(Combination { intercept, heatmap, log_odds, correct, misclassified }) = &method.combination {
+        text += &format!(
+            "  score = {intercept:.3} {heatmap:+.3} · heatmap score {log_odds:+.3} · ln(p/(1 − p)), p the largest softmax probability\n  \
+             (the log-odds that the prediction is wrong, fitted to {correct} correct and {misclassified} misclassified images)\n"
+        );
+    }
+    let strata = Stratum::ALL.into_iter().filter_map(|stratum| Some((stratum, method.calibration.threshold(stratum)?)));
     for (stratum, threshold) in strata {
         let maps = match stratum {
             Stratum::Own => "own defect maps",
@@ -101,4 +140,39 @@ fn text(header: &FilterHeader) -> String {
         );
     }
     text
+}
+
+/// The cross-validated AUROC of every candidate: a row for each distance and kind of scores.
+fn choice_text(choice: &Choice) -> String {
+    let mut text = format!(
+        "AUROC of {} misclassified among {} correct images, cross-validated on the half that sets no threshold\n",
+        choice.misclassified, choice.correct
+    );
+    let best = choice.best(|_| true);
+    let figure = |found: Option<&Candidate>| {
+        found.map_or_else(
+            || "–".to_owned(),
+            |found| {
+                let Estimate { value, low, high } = found.auroc;
+                format!("{value:.3} [{low:.3}, {high:.3}]{}", if best == Some(found) { " *" } else { "" })
+            },
+        )
+    };
+    let row = |(scores, distance): (ScoreMode, Distance)| {
+        let of = |combined: bool| {
+            let is_it =
+                |found: &&Candidate| (found.distance, found.scores, found.combined) == (distance, scores, combined);
+            choice.candidates.iter().find(is_it)
+        };
+        let cells = [of(false), of(true)];
+        cells
+            .iter()
+            .any(Option::is_some)
+            .then(|| [format!("  {distance} {scores}"), figure(cells[0]), figure(cells[1])])
+    };
+    let rows = ScoreMode::ALL.into_iter().flat_map(|scores| Distance::ALL.map(|distance| (scores, distance)));
+    let rows: Vec<[String; 3]> = rows.filter_map(row).collect();
+    let header = [("  maps", Align::Left), ("heatmap alone", Align::Left), ("with softmax", Align::Left)];
+    text += &table(header, &rows);
+    text + "\n"
 }

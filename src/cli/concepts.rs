@@ -67,11 +67,13 @@ struct LintArgs {
 
 /// Rank the words of a large list by how well they tell correctly classified images from misclassified ones
 ///
-/// Each word's score on the bundle's images is compared between correct and misclassified images of the same class: AUROC, a
-/// rank-sum test within classes, corrected for all words (Benjamini-Hochberg). No image is needed, only CLIP's text tower.
+/// Each word's score on the bundle's images, less the image's mean over all words, is compared between correct and misclassified
+/// images of the same class: AUROC, and a rank-sum test within classes. From 200 words on a word is flagged if it stands out among the
+/// words, corrected for all of them (Benjamini-Hochberg); of fewer, if it stands out from chance. The list should therefore be large
+/// and of all kinds of words. No image is needed, only CLIP's text tower.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  heatlens concepts suggest bundle --vocabulary words.txt
+  heatlens concepts suggest bundle --vocabulary weights/vocabulary/english.txt
   heatlens concepts suggest bundle --vocabulary words.txt --class ship --space clip --top 50
 
 The vocabulary, like the list of concepts:
@@ -166,12 +168,17 @@ fn suggest(args: &SuggestArgs, context: &Context) -> Result<Outcome> {
 }
 
 fn suggest_text(found: &Suggestions) -> String {
-    let Suggestions { tested, flagged, truncated, classes, correct, misclassified, words } = found;
+    let Suggestions { tested, spread, flagged, truncated, classes, correct, misclassified, words } = found;
     let mut text = format!(
         "{tested} words on {correct} correct and {misclassified} misclassified images of {} class(es); {flagged} tell them apart \
          at a false-discovery rate of 5 %\n",
         classes.len()
     );
+    if *spread > 1.0 {
+        text += &format!(
+            "an ordinary word's statistic spreads {spread:.1} times as far as chance alone; p is against that spread\n"
+        );
+    }
     if *truncated > 0 {
         text += &format!("{truncated} prompts are longer than the text tower's context and were cut\n");
     }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use clap::FromArgMatches;
 use heatlens::semantics::{
-    AlignerFigures, Baseline, Change, Evaluation, FilterHeader, HEATMAP, KindResult, Localization, Manifest,
+    AlignerFigures, Baseline, Change, Evaluation, FilterHeader, KindResult, Localization, Manifest, Method,
+    MethodResult,
 };
 use heatlens::{Bundle, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -246,24 +247,17 @@ fn text(story: &Story) -> String {
         text += &format!("                     on correct pictures the encoder is blamed in {}\n", percent(rate.value));
     }
 
-    let rejects = evaluation.false_rejects.map_or(f64::NAN, |found| found.value);
+    let rejects = evaluation.kept.false_rejects.map_or(f64::NAN, |found| found.value);
     text += &format!(
-        "\nWHOM TO TRUST        calibrated for {} false rejects, {} on test pictures\n",
+        "\nWHOM TO TRUST        {}; calibrated for {} false rejects, {} on test pictures\n",
+        evaluation.method,
         percent(story.filter.false_reject_rate),
         percent(rejects)
     );
-    text += &table(
-        [
-            ("  caught", Align::Left),
-            ("of", Align::Right),
-            ("heatmap filter", Align::Right),
-            ("max softmax", Align::Right),
-            ("AUROC", Align::Right),
-            ("max softmax", Align::Right),
-            ("better", Align::Left),
-        ],
-        &evaluation.kinds.iter().map(kind_row).collect::<Vec<_>>(),
-    );
+    let header = ["  caught", "of", "filter", "max softmax", "AUROC", "its heatmap", "max softmax", "best"];
+    let align = |name| if name == "  caught" || name == "best" { Align::Left } else { Align::Right };
+    let rows: Vec<_> = evaluation.kinds.iter().map(|kind| kind_row(&evaluation.method, kind)).collect();
+    text += &table(header.map(|name| (name, align(name))), &rows);
     for kind in evaluation.kinds.iter().filter(|kind| kind.failed_attacks > 0 || kind.kind.starts_with("eps")) {
         let tried = kind.defects + kind.failed_attacks;
         let share = percent(kind.defects as f64 / tried as f64);
@@ -281,27 +275,27 @@ fn text(story: &Story) -> String {
     text + &format!("report: {}\n", story.report.display())
 }
 
-/// What the filter and the softmax catch of one kind of defect.
-fn kind_row(kind: &KindResult) -> [String; 7] {
+/// What the filter and the softmax catch of one kind of defect, and how well the two and the filter's heatmap alone rank it.
+fn kind_row(method: &Method, kind: &KindResult) -> [String; 8] {
+    let heatmap = Method { combination: None, ..method.clone() }.to_string();
     let of = |name: &str| kind.methods.iter().find(|method| method.method == name);
-    let (own, softmax) = (of(HEATMAP), of(Baseline::MaximumSoftmax.name()));
-    let caught = |method: Option<&heatlens::semantics::MethodResult>| {
+    let [own, heatmap, softmax] = [&method.to_string(), &heatmap, Baseline::MaximumSoftmax.name()].map(of);
+    let caught = |method: Option<&MethodResult>| {
         method.and_then(|method| method.detected).map_or_else(|| "–".to_owned(), |found| percent(found.value))
     };
-    let auroc = |method: Option<&heatlens::semantics::MethodResult>| method?.detection.map(|found| found.auroc.value);
+    let auroc = |method: Option<&MethodResult>| Some(method?.detection?.auroc.value);
     let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
-    let better = match (auroc(own), auroc(softmax)) {
-        (Some(own), Some(softmax)) if own > softmax => "the filter",
-        (Some(_), Some(_)) => "max softmax",
-        _ => "–",
-    };
+    let ranked = [("the filter", own), ("its heatmap", heatmap), ("max softmax", softmax)];
+    let known = ranked.into_iter().filter_map(|(name, method)| Some((name, auroc(method)?)));
+    let best = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
     [
         format!("  {}", kind.kind),
         kind.defects.to_string(),
         caught(own),
         caught(softmax),
         figure(auroc(own)),
+        figure(auroc(heatmap)),
         figure(auroc(softmax)),
-        better.to_owned(),
+        best.map_or("–", |(name, _)| name).to_owned(),
     ]
 }

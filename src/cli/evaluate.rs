@@ -1,10 +1,14 @@
 //! `heatlens evaluate`: how good is a filter on images that it has never seen?
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use heatlens::models::Clip;
-use heatlens::semantics::{EvaluateOptions, Evaluation, KindResult, MethodResult};
+use heatlens::semantics::statistics::Estimate;
+use heatlens::semantics::{
+    Accuracy, EvaluateOptions, Evaluation, Kept, KindResult, MethodResult, Role, SelectiveResult,
+};
 use heatlens::weights::ModelFiles;
 use heatlens::{Error, Filter, Result, files};
 
@@ -27,7 +31,9 @@ enum What {
 /// Measure a filter: which misclassifications and attacks it catches, beside the usual baselines
 ///
 /// For each kind of defect: AUROC, AUPR, the false-positive rate at 95 % true positives, and the share caught at the
-/// threshold. The baselines (maximum softmax probability, maximum logit, energy) have thresholds calibrated on the same images.
+/// threshold; on the clean images: AURC, accuracy against coverage, and what the thresholds keep. Beside the filter's own method
+/// stand every other distance of raw and of centred scores, the best combination with the softmax, and the baselines (maximum
+/// softmax probability, maximum logit, energy), all with thresholds calibrated on the same images, and CLIP's disagreement without one.
 /// Where a baseline wins, the output says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -100,14 +106,14 @@ fn save(evaluation: &Evaluation, path: &Path) -> Result<()> {
 }
 
 fn text(evaluation: &Evaluation) -> String {
-    let Evaluation { images, accuracy, coverage, promised_false_rejects, .. } = evaluation;
-    let mut text = format!("{images} images, accuracy {}\n", percent(*accuracy));
+    let Evaluation { method, images, accuracy, promised_false_rejects, kept, .. } = evaluation;
+    let mut text = format!("{method}; {images} images, accuracy {}\n", percent(*accuracy));
     text += &format!(
         "false rejects {} (promised: at most {} on average); {} of the images are kept, accuracy on them {}\n",
-        evaluation.false_rejects.map_or_else(|| "–".to_owned(), |found| estimate(&found)),
+        share(kept.false_rejects),
         percent(*promised_false_rejects),
-        percent(*coverage),
-        evaluation.kept_accuracy.map_or_else(|| "–".to_owned(), |found| estimate(&found)),
+        percent(kept.coverage),
+        share(kept.accuracy),
     );
     for kind in &evaluation.kinds {
         let KindResult { kind, defects, sound, failed_attacks, methods } = kind;
@@ -122,26 +128,76 @@ fn text(evaluation: &Evaluation) -> String {
             ("caught at the threshold", Align::Left),
         ];
         text += &table(header, &methods.iter().map(method_row).collect::<Vec<_>>());
+        text += &winner(methods);
     }
+    text += "\naccuracy (%) of the least suspicious images, by the share of them that is kept\n";
+    let header = ["method", "AURC", "95 %", "90 %", "80 %", "70 %", "50 %"].map(|name| (name, Align::Left));
+    text += &table(header, &evaluation.selective.iter().map(selective_row).collect::<Vec<_>>());
+    text += "\nat the threshold, on the clean images\n";
+    let header = ["method", "false rejects", "kept", "accuracy of the kept"].map(|name| (name, Align::Left));
+    text += &table(header, &evaluation.selective.iter().filter_map(kept_row).collect::<Vec<_>>());
+    text += "\n* the filter\n";
     for notice in &evaluation.notices {
         text += &format!("note: {notice}\n");
     }
     text
 }
 
+fn share(found: Option<Estimate>) -> String {
+    found.map_or_else(|| "–".to_owned(), |found| estimate(&found))
+}
+
+/// A figure between 0 and 1 with its interval.
+fn figure(found: Option<Estimate>) -> String {
+    found.map_or_else(|| "–".to_owned(), |Estimate { value, low, high }| format!("{value:.3} [{low:.3}, {high:.3}]"))
+}
+
+/// The method's name; the filter's is marked.
+fn name(method: &str, role: Role) -> String {
+    format!("{method}{}", if role == Role::Filter { " *" } else { "" })
+}
+
+/// Which baseline ranks the defects better than the filter, if any does.
+fn winner(methods: &[MethodResult]) -> String {
+    let auroc = |result: &MethodResult| Some(result.detection?.auroc.value);
+    let of = |role: Role| methods.iter().filter(move |result| result.role == role);
+    let best = of(Role::Baseline).max_by(|a, b| auroc(a).partial_cmp(&auroc(b)).unwrap_or(Ordering::Equal));
+    match (of(Role::Filter).find_map(auroc), best.and_then(|best| Some((&best.method, auroc(best)?)))) {
+        (Some(ours), Some((best, theirs))) if theirs > ours => {
+            format!("a baseline ranks them better than the filter: {best}, AUROC {theirs:.3} against {ours:.3}\n")
+        }
+        (Some(ours), Some((best, theirs))) => {
+            format!(
+                "no baseline ranks them better than the filter; the best is {best}, AUROC {theirs:.3} against {ours:.3}\n"
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 fn method_row(result: &MethodResult) -> [String; 5] {
-    let none = || "–".to_owned();
-    let figure = |pick: fn(&heatlens::semantics::Detection) -> heatlens::semantics::statistics::Estimate| {
-        result.detection.as_ref().map_or_else(none, |found| {
-            let found = pick(found);
-            format!("{:.3} [{:.3}, {:.3}]", found.value, found.low, found.high)
+    let detection = result.detection.as_ref();
+    [
+        name(&result.method, result.role),
+        figure(detection.map(|found| found.auroc)),
+        figure(detection.map(|found| found.aupr)),
+        figure(detection.map(|found| found.fpr95)),
+        share(result.detected),
+    ]
+}
+
+fn selective_row(result: &SelectiveResult) -> [String; 7] {
+    let at = |coverage: f64| {
+        let found = result.selective.at.iter().find(|found| found.coverage == coverage);
+        found.map_or_else(String::new, |Accuracy { accuracy: Estimate { value, low, high }, .. }| {
+            format!("{:.1} [{:.0}, {:.0}]", 100.0 * value, 100.0 * low, 100.0 * high)
         })
     };
-    [
-        result.method.clone(),
-        figure(|found| found.auroc),
-        figure(|found| found.aupr),
-        figure(|found| found.fpr95),
-        result.detected.map_or_else(none, |found| estimate(&found)),
-    ]
+    let [aurc, name] = [figure(Some(result.selective.aurc)), name(&result.method, result.role)];
+    [name, aurc, at(0.95), at(0.9), at(0.8), at(0.7), at(0.5)]
+}
+
+fn kept_row(result: &SelectiveResult) -> Option<[String; 4]> {
+    let Kept { coverage, accuracy, false_rejects } = result.kept?;
+    Some([name(&result.method, result.role), share(false_rejects), percent(coverage), share(accuracy)])
 }

@@ -14,7 +14,8 @@ use super::output::{Outcome, print_json_line};
 /// Check new images with a filter: one line of JSON each
 ///
 /// A line is {"path","prediction","score","threshold","stratum","verdict":"accept"|"reject","reasons":[{"stronger","weaker",
-/// "contribution"}]}, or {"path","error"} for an image that can't be read; then the exit code is 2.
+/// "contribution"}]}, with "cause" if it is rejected and "parts":{"heatmap","max_softmax"} if the filter combines the two; or
+/// {"path","error"} for an image that can't be read; then the exit code is 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens filter --filter model.heatlens cat.jpg photos/

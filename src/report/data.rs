@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::map::MapView;
+use crate::semantics::Role;
 pub use crate::semantics::statistics::Estimate;
 
 /// Everything the report shows.
@@ -202,17 +203,17 @@ pub struct DefectKind {
     pub n: u64,
     /// How many correctly classified ones they are told from.
     pub n_correct: u64,
-    /// The filter first, then the baselines.
+    /// The filter first, then what it might have been, then the baselines.
     pub methods: Vec<MethodScores>,
 }
 
 /// The figures of one method; a larger score is more suspicious.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MethodScores {
-    /// `heatmap filter`, `max softmax`.
+    /// `filter: cosine raw`, `max softmax`.
     pub name: String,
-    /// Whether this is the filter rather than a baseline.
-    pub is_filter: bool,
+    /// What it is to the filter.
+    pub role: Role,
     /// Area under the receiver operating characteristic.
     pub auroc: Estimate,
     /// Area under precision and recall.

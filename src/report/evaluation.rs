@@ -3,10 +3,7 @@
 use super::assemble::{counted, fact};
 use super::data::{CoverageCurve, DefectKind, Estimate, Evaluation, MethodScores};
 use super::summary::percent;
-use crate::semantics::{self, HEATMAP, KindResult, MethodResult};
-
-/// What the filter is called beside its baselines.
-const FILTER: &str = "heatmap filter";
+use crate::semantics::{self, KindResult, MethodResult, Role};
 
 /// The page's part of an evaluation. What couldn't be measured for want of defects becomes a notice.
 pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
@@ -27,8 +24,8 @@ pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
         }
     }
     let curve = |result: &semantics::SelectiveResult| CoverageCurve {
-        name: method_name(&result.method),
-        is_filter: result.method == HEATMAP,
+        name: method_name(&result.method, result.role),
+        is_filter: result.role == Role::Filter,
         points: result.selective.curve.iter().map(|point| (point.coverage, point.accuracy)).collect(),
         aurc: result.selective.aurc,
     };
@@ -36,9 +33,10 @@ pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
     Evaluation {
         facts: facts(found),
         notices,
-        false_rejects: found.false_rejects.unwrap_or(unknown),
+        false_rejects: found.kept.false_rejects.unwrap_or(unknown),
         kinds: found.kinds.iter().map(defect_kind).collect(),
-        curves: found.selective.iter().map(curve).collect(),
+        // The alternatives' curves would hide the others.
+        curves: found.selective.iter().filter(|result| result.role != Role::Alternative).map(curve).collect(),
     }
 }
 
@@ -46,17 +44,23 @@ fn facts(found: &semantics::Evaluation) -> Vec<super::Fact> {
     let estimate = |e: &Estimate| format!("{} [{}, {}]", percent(e.value), percent(e.low), percent(e.high));
     let none = || "–".to_owned();
     let mut facts = vec![
+        fact(
+            "scores by",
+            found.method.to_string(),
+            "distance, concept scores, and the softmax where it is combined with them",
+        ),
         fact("test images", counted(found.images, "image"), ""),
         fact("accuracy on all of them", percent(found.accuracy), ""),
-        fact("accuracy on those kept", found.kept_accuracy.as_ref().map_or_else(none, estimate), ""),
-        fact("kept", percent(found.coverage), ""),
+        fact("accuracy on those kept", found.kept.accuracy.as_ref().map_or_else(none, estimate), ""),
+        fact("kept", percent(found.kept.coverage), ""),
         fact("false rejects promised", percent(found.promised_false_rejects), ""),
-        fact("false rejects found", found.false_rejects.as_ref().map_or_else(none, estimate), ""),
+        fact("false rejects found", found.kept.false_rejects.as_ref().map_or_else(none, estimate), ""),
     ];
-    let baselines = found.baseline_false_rejects.iter();
-    facts.extend(baselines.map(|(name, found)| {
-        let value = found.as_ref().map_or_else(none, estimate);
-        fact(&format!("false rejects of {}", method_name(name)), value, "at its own calibrated threshold")
+    let baselines = found.selective.iter().filter(|result| result.role == Role::Baseline);
+    facts.extend(baselines.filter_map(|result| {
+        let value = result.kept?.false_rejects.as_ref().map_or_else(none, estimate);
+        let name = format!("false rejects of {}", method_name(&result.method, result.role));
+        Some(fact(&name, value, "at its own calibrated threshold"))
     }));
     facts.push(fact("adapter", found.adapter.clone(), ""));
     facts
@@ -66,8 +70,8 @@ fn defect_kind(found: &KindResult) -> DefectKind {
     let method = |result: &MethodResult| {
         let detection = result.detection?;
         Some(MethodScores {
-            name: method_name(&result.method),
-            is_filter: result.method == HEATMAP,
+            name: method_name(&result.method, result.role),
+            role: result.role,
             auroc: detection.auroc,
             aupr: detection.aupr,
             fpr95: detection.fpr95,
@@ -82,21 +86,29 @@ fn defect_kind(found: &KindResult) -> DefectKind {
     }
 }
 
-/// `max-softmax` as people write it.
-fn method_name(name: &str) -> String {
-    if name == HEATMAP { FILTER.to_owned() } else { name.replace('-', " ") }
+/// A method as people write it: `filter (cosine raw)`, `max softmax`.
+fn method_name(name: &str, role: Role) -> String {
+    match role {
+        Role::Filter => format!("filter ({name})"),
+        Role::Alternative => name.to_owned(),
+        Role::Baseline => name.replace('-', " "),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::{CoveragePoint, Detection, ModelIdentity, Selective, SelectiveResult};
+    use crate::semantics::{
+        Calibration, CoveragePoint, Detection, Distance, Kept, Method, ModelIdentity, ScoreMode, Selective,
+        SelectiveResult,
+    };
 
     #[test]
     fn figures_keep_their_places_and_gaps_become_notices() {
         let estimate = |value: f64| Estimate { value, low: value - 0.01, high: value + 0.01 };
-        let method = |name: &str, auroc: f64| MethodResult {
+        let method = |name: &str, role: Role, auroc: f64| MethodResult {
             method: name.to_owned(),
+            role,
             detection: Some(Detection {
                 defects: 8,
                 sound: 90,
@@ -113,8 +125,19 @@ mod tests {
             failed_attacks,
             methods,
         };
-        let blank = MethodResult { method: HEATMAP.to_owned(), detection: None, detected: None };
-        let point = CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 };
+        let blank =
+            MethodResult { method: "cosine raw".to_owned(), role: Role::Filter, detection: None, detected: None };
+        let kept = Kept { coverage: 0.9, accuracy: None, false_rejects: Some(estimate(0.06)) };
+        let selective = |method: &str, role: Role| SelectiveResult {
+            method: method.to_owned(),
+            role,
+            selective: Selective {
+                aurc: estimate(0.1),
+                at: Vec::new(),
+                curve: vec![CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 }],
+            },
+            kept: Some(kept),
+        };
         let found = semantics::Evaluation {
             classifier: ModelIdentity {
                 path: "classifier".into(),
@@ -125,19 +148,31 @@ mod tests {
             concepts: vec!["wings".to_owned(), "wheels".to_owned()],
             images: 98,
             accuracy: 90.0 / 98.0,
-            kept_accuracy: None,
-            coverage: 0.9,
+            method: Method {
+                distance: Distance::Cosine,
+                scores: ScoreMode::Raw,
+                combination: None,
+                calibration: Calibration { own: None, pooled: None },
+            },
+            kept,
             promised_false_rejects: 0.05,
-            false_rejects: Some(estimate(0.06)),
-            baseline_false_rejects: vec![("max-softmax".to_owned(), Some(estimate(0.07)))],
             kinds: vec![
-                kind("misclassified", 0, vec![method(HEATMAP, 0.8), method("max-softmax", 0.9)]),
+                kind(
+                    "misclassified",
+                    0,
+                    vec![
+                        method("cosine raw", Role::Filter, 0.8),
+                        method("l1 raw", Role::Alternative, 0.95),
+                        method("max-softmax", Role::Baseline, 0.9),
+                    ],
+                ),
                 kind("pgd4", 3, vec![blank]),
             ],
-            selective: vec![SelectiveResult {
-                method: HEATMAP.to_owned(),
-                selective: Selective { aurc: estimate(0.1), curve: vec![point] },
-            }],
+            selective: vec![
+                selective("cosine raw", Role::Filter),
+                selective("l1 raw", Role::Alternative),
+                selective("max-softmax", Role::Baseline),
+            ],
             skipped: vec![("a.png".to_owned(), "broken".to_owned())],
             notices: Vec::new(),
             overlap_allowed: true,
@@ -146,8 +181,9 @@ mod tests {
         let page = page(&found);
         assert_eq!(page.false_rejects.value, 0.06);
         let methods = &page.kinds[0].methods;
-        assert_eq!((methods[0].name.as_str(), methods[0].is_filter), ("heatmap filter", true));
-        assert_eq!((methods[1].name.as_str(), methods[1].auroc.value), ("max softmax", 0.9));
+        assert_eq!((methods[0].name.as_str(), methods[0].role), ("filter (cosine raw)", Role::Filter));
+        assert_eq!((methods[2].name.as_str(), methods[2].auroc.value), ("max softmax", 0.9));
+        assert_eq!(page.curves.len(), 2);
         assert_eq!((page.kinds[0].n, page.kinds[0].n_correct, page.kinds[1].methods.len()), (8, 90, 0));
         assert_eq!(page.curves[0].points, [(0.5, 0.75)]);
         let notices = page.notices.join("\n");

@@ -3,6 +3,7 @@
 use super::data::*;
 use super::{Flags, Intervals, MapKind, MapView, Side, html, sentences, write_html};
 use crate::error::ErrorKind;
+use crate::semantics::Role;
 
 const CONCEPTS: [&str; 6] = ["wings", "wheels", "metallic", "ears", "wet", "tail"];
 const CLASSES: [&str; 3] = ["plane", "cat", "ship"];
@@ -70,10 +71,10 @@ fn changes(names: &[&str], sign: f64) -> Vec<ConceptChange> {
     names.iter().enumerate().map(change).collect()
 }
 
-fn method(name: &str, is_filter: bool, auroc: f64) -> MethodScores {
+fn method(name: &str, role: Role, auroc: f64) -> MethodScores {
     MethodScores {
         name: name.to_owned(),
-        is_filter,
+        role,
         auroc: estimate(auroc),
         aupr: estimate(auroc - 0.2),
         fpr95: estimate(1.1 - auroc),
@@ -82,7 +83,11 @@ fn method(name: &str, is_filter: bool, auroc: f64) -> MethodScores {
 }
 
 fn kind(name: &str, filter: f64, softmax: f64) -> DefectKind {
-    let methods = vec![method("heatmap filter", true, filter), method("max softmax", false, softmax)];
+    let methods = vec![
+        method("heatmap filter", Role::Filter, filter),
+        method("hamming centered", Role::Alternative, 0.995),
+        method("max softmax", Role::Baseline, softmax),
+    ];
     DefectKind { name: name.to_owned(), n: 41, n_correct: 12345, methods }
 }
 

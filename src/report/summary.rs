@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::data::{ConceptChange, DefectKind, Estimate, Localization, MethodScores, ReportData, Responsible};
 use super::html::confusions;
+use crate::semantics::Role;
 
 /// A share as a percentage with one digit after the point, none for 0 and 100.
 pub(super) fn percent(value: f64) -> String {
@@ -120,12 +121,13 @@ fn filter(data: &ReportData) -> String {
         return "The runtime filter has not been evaluated.".to_owned();
     };
     let caught = |kind: &DefectKind| {
-        let of = |is_filter: bool| {
-            let methods = kind.methods.iter().filter(|m| m.is_filter == is_filter);
+        let of = |role: Role| {
+            let methods = kind.methods.iter().filter(|m| m.role == role);
             methods.filter_map(|m| Some((m, m.detection?.value))).max_by(|a, b| a.1.total_cmp(&b.1))
         };
-        let (_, share) = of(true)?;
-        let beside = of(false).map_or_else(String::new, |(m, other)| format!(" ({} {})", m.name, percent(other)));
+        let (_, share) = of(Role::Filter)?;
+        let beside =
+            of(Role::Baseline).map_or_else(String::new, |(m, other)| format!(" ({} {})", m.name, percent(other)));
         Some(format!("{} {}{beside}", kind.name, percent(share)))
     };
     let kinds: Vec<String> = evaluation.kinds.iter().filter_map(caught).collect();
@@ -145,7 +147,10 @@ pub(super) struct Contest<'a> {
     name: &'a str,
     n: u64,
     n_correct: u64,
-    methods: &'a [MethodScores],
+    /// The filter and the baselines.
+    methods: Vec<&'a MethodScores>,
+    /// What the filter might have been.
+    alternatives: Vec<&'a MethodScores>,
     filter: &'a MethodScores,
     best: Best<'a>,
     baseline_wins: bool,
@@ -163,18 +168,19 @@ struct Best<'a> {
 
 /// Compares the methods of a kind; `None` if it lacks the filter's figures.
 pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
-    let filter = kind.methods.iter().find(|method| method.is_filter)?;
+    let filter = kind.methods.iter().find(|method| method.role == Role::Filter)?;
+    let (alternatives, methods): (Vec<_>, Vec<_>) =
+        kind.methods.iter().partition(|method| method.role == Role::Alternative);
     let by = |figure: &dyn Fn(&MethodScores) -> f64| {
-        kind.methods.iter().max_by(|a, b| figure(a).total_cmp(&figure(b))).unwrap_or(filter)
+        methods.iter().copied().max_by(|a, b| figure(a).total_cmp(&figure(b))).unwrap_or(filter)
     };
-    let rival =
-        kind.methods.iter().filter(|method| !method.is_filter).max_by(|a, b| a.auroc.value.total_cmp(&b.auroc.value));
-    let detects = kind.methods.iter().any(|method| method.detection.is_some());
+    let baselines = methods.iter().copied().filter(|method| method.role == Role::Baseline);
+    let rival = baselines.max_by(|a, b| a.auroc.value.total_cmp(&b.auroc.value));
+    let detects = methods.iter().any(|method| method.detection.is_some());
     Some(Contest {
         name: &kind.name,
         n: kind.n,
         n_correct: kind.n_correct,
-        methods: &kind.methods,
         filter,
         best: Best {
             auroc: &by(&|m| m.auroc.value).name,
@@ -183,6 +189,8 @@ pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
             detection: detects.then(|| by(&|m| m.detection.map_or(-1.0, |d| d.value)).name.as_str()),
         },
         baseline_wins: rival.is_some_and(|rival| rival.auroc.value > filter.auroc.value),
+        methods,
+        alternatives,
         verdict: rival.map_or_else(|| "No baseline was measured.".to_owned(), |rival| verdict(filter, rival)),
     })
 }

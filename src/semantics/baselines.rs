@@ -46,6 +46,16 @@ impl fmt::Display for Baseline {
     }
 }
 
+/// ln(p/(1 − p)) of the largest softmax probability p of one image with the given logits, in f64: the largest logit less the log of the
+/// others' summed exponentials. It ranks images as p does and still tells those apart whose p rounds to 1.
+pub fn log_odds(logits: &[f32]) -> f64 {
+    let top = (0..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best });
+    let others = || (0..logits.len()).filter(|&class| class != top).map(|class| f64::from(logits[class]));
+    let rival = others().fold(f64::NEG_INFINITY, f64::max);
+    // Shifted by the largest of them, so that no exponential overflows.
+    f64::from(logits[top]) - rival - others().map(|logit| (logit - rival).exp()).sum::<f64>().ln()
+}
+
 /// How strongly CLIP disagrees with a prediction: its best class's score less the predicted class's, 0 where it agrees.
 /// `class_scores` are one image's cosines in clip space.
 pub fn clip_disagreement(class_scores: &[f32], prediction: usize) -> f64 {
@@ -68,6 +78,10 @@ mod tests {
             assert!(baseline.suspicion(&[1e4, -1e4]).is_finite(), "{baseline}");
             assert!(baseline.suspicion(&[0.1, 0.0]) > baseline.suspicion(&[9.0, 0.0]), "{baseline}");
         }
+        let p = 3f64.exp() / sum;
+        assert!((log_odds(&logits) - (p / (1.0 - p)).ln()).abs() < 1e-12);
+        assert_eq!(log_odds(&[2.0, 2.0]), 0.0);
+        assert_eq!(log_odds(&[-1e4, 1e4]), 2e4);
         assert_eq!(clip_disagreement(&[0.1, 0.3], 1), 0.0);
         assert_eq!(clip_disagreement(&[0.25, 0.75], 0), 0.5);
     }

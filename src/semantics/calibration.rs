@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fraction::Fraction;
 use super::heatmap::Support;
+use super::metrics::infinite_if_null;
 use super::reasons::Reason;
 use super::statistics::{Interval, beta_quantile};
 use crate::error::{Error, ErrorKind, Result};
@@ -94,7 +95,8 @@ pub fn suspicion(correct: Option<f64>, defects: &[Option<f64>]) -> Option<f64> {
 /// A conformal threshold with what its calibration promises.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Scores above this are rejected.
+    /// Scores above this are rejected; infinite (in JSON null) where so many correct images have no score that none is.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub threshold: f64,
     /// The number of correct calibration images behind it.
     pub n: u64,
@@ -174,19 +176,18 @@ impl Calibration {
         }
     }
 
-    /// The verdict on an image predicted as `prediction`, whose class takes the given [`route`](Defects::route). `correct` and
-    /// `defects` are its distances to the class's maps. `reasons` is called for scores above the threshold only.
+    /// The verdict on an image predicted as `prediction`, whose class takes the given [`route`](Defects::route), with the given
+    /// score; none where it isn't defined. `reasons` is called for scores above the threshold only.
     pub fn verdict(
         &self,
         prediction: &str,
         route: Result<Stratum, Cause>,
-        correct: Option<f64>,
-        defects: &[Option<f64>],
+        score: Option<f64>,
         reasons: impl FnOnce() -> Vec<Reason>,
     ) -> Verdict {
         let stratum = route.ok();
         let threshold = stratum.and_then(|stratum| self.threshold(stratum)).map(|threshold| threshold.threshold);
-        let score = stratum.and_then(|_| suspicion(correct, defects));
+        let score = score.filter(|_| stratum.is_some());
         let cause = match (route, score, threshold) {
             (Err(cause), ..) => Some(cause),
             (_, None, _) => Some(Cause::NoDistance),
@@ -201,6 +202,7 @@ impl Calibration {
             verdict: if cause.is_some() { Decision::Reject } else { Decision::Accept },
             reasons: if cause == Some(Cause::AboveThreshold) { reasons() } else { Vec::new() },
             cause,
+            parts: None,
         }
     }
 }
@@ -249,6 +251,18 @@ pub struct Verdict {
     /// Why it is rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// What the score is made of, where the filter combines heatmaps with the softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// What a combined score is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Parts {
+    /// The heatmap score.
+    pub heatmap: f64,
+    /// The largest softmax probability.
+    pub max_softmax: f64,
 }
 
 #[cfg(test)]
@@ -302,8 +316,9 @@ mod tests {
         let scores = [(Stratum::Own, 0.1); 19];
         let calibration = Calibration::fit(&scores, &[Stratum::Own], alpha("0.05")).unwrap();
         let reason = || vec![Reason { stronger: "a".into(), weaker: "b".into(), contribution: 0.1 }];
-        let verdict =
-            |route, correct, defects: &[Option<f64>]| calibration.verdict("cat", route, correct, defects, reason);
+        let verdict = |route, correct, defects: &[Option<f64>]| {
+            calibration.verdict("cat", route, suspicion(correct, defects), reason)
+        };
         let own = Ok(Stratum::Own);
         let accepted = verdict(own, Some(0.5), &[Some(0.4), None]);
         assert_eq!((accepted.verdict, accepted.cause), (Decision::Accept, None), "0.1 isn't above 0.1");

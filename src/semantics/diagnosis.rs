@@ -43,7 +43,7 @@ pub enum ImageSet {
 }
 
 /// How scores are made comparable before they are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoreMode {
     /// As they are.
@@ -51,6 +51,20 @@ pub enum ScoreMode {
     Raw,
     /// Less each concept's class-balanced mean over the images of the bundle.
     Centered,
+}
+
+impl ScoreMode {
+    /// Both modes.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Centered];
+}
+
+impl std::fmt::Display for ScoreMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Centered => "centered",
+        })
+    }
 }
 
 impl std::str::FromStr for ScoreMode {

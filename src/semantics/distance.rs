@@ -29,12 +29,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::fraction::Fraction;
 use super::heatmap::{Cell, Counts, binarised_cell};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a single-input map is compared with a stored map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Distance {
     /// Mean absolute difference.
     L1,

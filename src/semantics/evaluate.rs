@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::attacked::{clean_predictions, match_attacks};
-use super::baselines::{Baseline, clip_disagreement};
+use super::baselines::{Baseline, clip_disagreement, log_odds};
 use super::build::refuse_overlap;
-use super::filter::{Checked, Filter};
+use super::filter::{Filter, Scored};
+use super::filter_file::FilterHeader;
 use super::forward::{Pass, RunOptions, run_images};
 use super::manifest::ModelIdentity;
+use super::method::Method;
 use super::metrics::{Detection, Selective};
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate};
@@ -19,16 +21,28 @@ use crate::layers::Linear;
 use crate::models::Clip;
 use crate::progress::Observer;
 
-/// The name of the filter's own score among the methods.
-pub const HEATMAP: &str = "heatmap";
 /// The name of the defects that clean images have.
 pub const MISCLASSIFIED: &str = "misclassified";
+
+/// What a method is to the filter that is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It is the filter's own.
+    Filter,
+    /// The filter might have been calibrated to it.
+    Alternative,
+    /// It needs no heatmap.
+    Baseline,
+}
 
 /// How one score ranks one kind of defect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodResult {
-    /// [`HEATMAP`] or a baseline's name.
+    /// The method's name: `cosine raw`, `max-softmax`.
     pub method: String,
+    /// What it is to the filter.
+    pub role: Role,
     /// AUROC, AUPR and FPR95; none where there are no defects or no sound images.
     pub detection: Option<Detection>,
     /// The share of the defects over the method's calibrated threshold; none for methods without one.
@@ -46,17 +60,32 @@ pub struct KindResult {
     pub sound: usize,
     /// Attacks on correctly classified images that changed nothing; they aren't defects.
     pub failed_attacks: usize,
-    /// Every method's figures.
+    /// Every method's figures, the filter's first.
     pub methods: Vec<MethodResult>,
 }
 
 /// Accuracy against coverage on the clean images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SelectiveResult {
-    /// [`HEATMAP`] or a baseline's name.
+    /// The method's name.
     pub method: String,
+    /// What it is to the filter.
+    pub role: Role,
     /// The area under the risk–coverage curve, and the curve.
     pub selective: Selective,
+    /// What its calibrated threshold keeps; none for methods without one.
+    pub kept: Option<Kept>,
+}
+
+/// What a threshold keeps of the clean images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The share of the images that is kept.
+    pub coverage: f64,
+    /// The share of those that is classified correctly; none where none is kept.
+    pub accuracy: Option<Estimate>,
+    /// The share of correctly classified images that isn't kept; none without any.
+    pub false_rejects: Option<Estimate>,
 }
 
 /// What an evaluation found.
@@ -66,20 +95,16 @@ pub struct Evaluation {
     pub classifier: ModelIdentity,
     /// The concepts that the filter compares.
     pub concepts: Vec<String>,
+    /// How the filter scores images.
+    pub method: Method,
     /// Clean images.
     pub images: usize,
     /// The share of them that is classified correctly.
     pub accuracy: f64,
-    /// The share of the images the filter keeps that is classified correctly; none where it keeps none.
-    pub kept_accuracy: Option<Estimate>,
-    /// The share of the images that the filter keeps.
-    pub coverage: f64,
+    /// What the filter keeps.
+    pub kept: Kept,
     /// The false-reject rate that calibration promises.
     pub promised_false_rejects: f64,
-    /// The rate found: the share of correctly classified images that are rejected.
-    pub false_rejects: Option<Estimate>,
-    /// The same for each baseline at its own calibrated threshold.
-    pub baseline_false_rejects: Vec<(String, Option<Estimate>)>,
     /// Every kind of defect.
     pub kinds: Vec<KindResult>,
     /// Accuracy against coverage, method by method.
@@ -106,8 +131,29 @@ pub struct EvaluateOptions {
 /// The suspicions of some images by one method, and the threshold over which it rejects.
 struct Suspicions {
     method: String,
+    role: Role,
     threshold: Option<f64>,
     values: Vec<f64>,
+}
+
+impl Suspicions {
+    /// What the threshold keeps of images of which `wrong` marks the misclassified.
+    fn kept(&self, wrong: &[bool]) -> Option<Kept> {
+        self.threshold.map(|threshold| Kept::of(wrong, |row| self.values[row] <= threshold))
+    }
+}
+
+impl Kept {
+    fn of(wrong: &[bool], is_kept: impl Fn(usize) -> bool) -> Self {
+        let count = |is_counted: &dyn Fn(usize) -> bool| (0..wrong.len()).filter(|&row| is_counted(row)).count() as u64;
+        let (kept, sound) = (count(&is_kept), count(&|row| !wrong[row]));
+        let right = count(&|row| is_kept(row) && !wrong[row]);
+        Self {
+            coverage: kept as f64 / wrong.len() as f64,
+            accuracy: Estimate::of_share(right, kept),
+            false_rejects: Estimate::of_share(sound - right, sound),
+        }
+    }
 }
 
 impl Filter {
@@ -126,7 +172,7 @@ impl Filter {
     ) -> Result<Evaluation> {
         clip.map_or(Ok(()), |clip| self.check_clip(clip))?;
         let run = &options.run;
-        let clean = self.run("test images", &images.samples, run, observer)?;
+        let clean = self.score("test images", &images.samples, run, observer)?;
         let mut notices = clean.collected.notices.clone();
         let mut note = |notice: String| {
             observer.notice(&notice);
@@ -136,7 +182,7 @@ impl Filter {
         let what = "the filter, its bundle or its aligner was made from";
         refuse_overlap(what, &own, &self.file().images, options.allow_overlap, &mut note)?;
 
-        let samples = |checked: &Checked, of: &Dataset| -> Vec<Sample> {
+        let samples = |checked: &Scored, of: &Dataset| -> Vec<Sample> {
             checked.collected.indices.iter().map(|&index| of.samples[index].clone()).collect()
         };
         let clean_samples = samples(&clean, images);
@@ -155,7 +201,7 @@ impl Filter {
         let paths: Vec<String> = clean_samples.iter().map(|sample| sample.path.clone()).collect();
         let originals = clean_predictions(&paths, &labels, &clean.predictions);
         for (name, set) in attacked {
-            let checked = self.run(&format!("attacked: {name}"), &set.samples, run, observer)?;
+            let checked = self.score(&format!("attacked: {name}"), &set.samples, run, observer)?;
             let rows = samples(&checked, set);
             let predictions: Vec<u32> = checked.predictions.iter().map(|&class| class as u32).collect();
             let found = match_attacks(&rows.iter().collect::<Vec<_>>(), &predictions, &originals, labels_count(self))?;
@@ -189,32 +235,24 @@ impl Filter {
 
         let selective = methods.iter().map(|method| {
             let selective = Selective::measure(&method.values, &wrong, &order, Bootstrap::default())?;
-            Ok(selective.map(|selective| SelectiveResult { method: method.method.clone(), selective }))
+            let kept = method.kept(&wrong);
+            Ok(selective.map(|selective| SelectiveResult {
+                method: method.method.clone(),
+                role: method.role,
+                selective,
+                kept,
+            }))
         });
-        let selective = selective.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let rejected: Vec<bool> =
-            (0..wrong.len()).map(|row| self.verdict(&clean, row).verdict == super::Decision::Reject).collect();
-        let kept: Vec<usize> = (0..wrong.len()).filter(|&row| !rejected[row]).collect();
-        let right = kept.iter().filter(|&&row| !wrong[row]).count();
+        let selective: Vec<SelectiveResult> = selective.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         let sound = wrong.iter().filter(|wrong| !**wrong).count();
-        let false_rejects = |over: &dyn Fn(usize) -> bool| {
-            let count = (0..wrong.len()).filter(|&row| !wrong[row] && over(row)).count();
-            Estimate::of_share(count as u64, sound as u64)
-        };
-        let baseline_false_rejects = methods.iter().skip(1).filter_map(|method| {
-            let threshold = method.threshold?;
-            Some((method.method.clone(), false_rejects(&|row| method.values[row] > threshold)))
-        });
         Ok(Evaluation {
             classifier: self.header().classifier.clone(),
             concepts: self.header().concepts.clone(),
+            method: self.header().method.clone(),
             images: wrong.len(),
             accuracy: sound as f64 / wrong.len() as f64,
-            kept_accuracy: Estimate::of_share(right as u64, kept.len() as u64),
-            coverage: kept.len() as f64 / wrong.len() as f64,
+            kept: Kept::of(&wrong, |row| methods[0].values[row] <= 0.0),
             promised_false_rejects: self.header().false_reject_rate,
-            false_rejects: false_rejects(&|row| rejected[row]),
-            baseline_false_rejects: baseline_false_rejects.collect(),
             kinds,
             selective,
             skipped: clean.collected.skipped.clone(),
@@ -238,35 +276,39 @@ impl Filter {
         Err(Error::new(ErrorKind::Mismatch, message).hint(format!("that one was at {}", made.path.display())))
     }
 
-    /// The filter's suspicions, then every baseline's. What the filter rejects without a score is most suspicious.
+    /// The suspicions by the filter's method, by each alternative and by every baseline. What is rejected without a score is most
+    /// suspicious.
     fn suspicions(
         &self,
-        checked: &Checked,
+        scored: &Scored,
         samples: &[Sample],
         clip: Option<&Clip>,
         run: &RunOptions,
         observer: &dyn Observer,
     ) -> Result<Vec<Suspicions>> {
-        let rows = 0..checked.predictions.len();
-        // Strata have thresholds of their own: less its own threshold, a score is over 0 where it is rejected.
-        let own = |row: usize| {
-            let verdict = self.verdict(checked, row);
-            match (verdict.score, verdict.threshold) {
-                (Some(score), Some(threshold)) => score - threshold,
-                _ => f64::INFINITY,
-            }
+        let rows = 0..scored.predictions.len();
+        let log_odds: Vec<f64> = rows.clone().map(|row| log_odds(scored.logits.row(row))).collect();
+        let FilterHeader { method, alternatives, baselines, .. } = self.header();
+        let ours = std::iter::once((method, Role::Filter));
+        let ours = ours.chain(alternatives.iter().map(|method| (method, Role::Alternative)));
+        let suspicions = |(method, role): (&Method, Role)| -> Result<Suspicions> {
+            let heatmap = self.heatmap_scores(scored, method.distance, method.scores)?;
+            // Strata have thresholds of their own: less its own threshold, a score is over 0 where it is rejected.
+            let over = |row: usize| {
+                let threshold = method.calibration.threshold(self.routes()[scored.predictions[row]].ok()?)?;
+                Some(method.score(heatmap[row], log_odds[row])? - threshold.threshold)
+            };
+            let values = rows.clone().map(|row| over(row).unwrap_or(f64::INFINITY)).collect();
+            Ok(Suspicions { method: method.to_string(), role, threshold: Some(0.0), values })
         };
-        let mut methods = vec![Suspicions {
-            method: HEATMAP.to_owned(),
-            threshold: Some(0.0),
-            values: rows.clone().map(own).collect(),
-        }];
+        let mut methods = ours.map(suspicions).collect::<Result<Vec<_>>>()?;
         for baseline in Baseline::ALL {
-            let threshold = self.header().baselines.get(baseline.name());
+            let threshold = baselines.get(baseline.name());
             methods.push(Suspicions {
                 method: baseline.name().to_owned(),
+                role: Role::Baseline,
                 threshold: threshold.map(|threshold| threshold.threshold),
-                values: rows.clone().map(|row| baseline.suspicion(checked.logits.row(row))).collect(),
+                values: rows.clone().map(|row| baseline.suspicion(scored.logits.row(row))).collect(),
             });
         }
         if let Some(clip) = clip {
@@ -286,8 +328,9 @@ impl Filter {
             let scores = run_images(self.device(), &pass, samples, &options, observer)?.take("class_scores");
             methods.push(Suspicions {
                 method: "clip-disagreement".to_owned(),
+                role: Role::Baseline,
                 threshold: None,
-                values: rows.map(|row| clip_disagreement(scores.row(row), checked.predictions[row])).collect(),
+                values: rows.map(|row| clip_disagreement(scores.row(row), scored.predictions[row])).collect(),
             });
         }
         Ok(methods)
@@ -306,6 +349,7 @@ fn measure(method: &Suspicions, positive: &[bool], order: &ContentOrder) -> Resu
     });
     Ok(MethodResult {
         method: method.method.clone(),
+        role: method.role,
         detection: Detection::measure(&method.values, positive, order, Bootstrap::default())?,
         detected,
     })

@@ -1,21 +1,19 @@
 //! The runtime filter: which predictions to trust.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::baselines::Baseline;
-use super::build::refuse_overlap;
-use super::bundle::{Bundle, Space};
-use super::calibration::{Calibration, Threshold, Verdict, suspicion};
-use super::diagnosis::{ImageSet, ScoreMode};
+use super::baselines::log_odds;
+use super::calibration::{Cause, Parts, Stratum, Verdict, suspicion};
+use super::diagnosis::ScoreMode;
 use super::distance::Distance;
-use super::filter_file::{ADVERSARIAL, CORRECT, EmbeddedModel, FALSE_ALARM, FilterFile, FilterHeader, FilterMaps};
+use super::filter_file::{ADVERSARIAL, CORRECT, FALSE_ALARM, FilterFile, FilterHeader, FilterMaps};
 use super::forward::{Collected, Pass, RunOptions, run_images};
-use super::fraction::Fraction;
-use super::manifest::{ModelIdentity, SCHEMA, preprocess_hash};
+use super::manifest::{ModelIdentity, preprocess_hash};
 use super::reasons::reasons;
-use crate::dataset::{ContentHash, Dataset, Sample};
+use super::scores::centered;
+use crate::dataset::{Dataset, Sample};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Executable, Input};
 use crate::image::{DecodeOptions, Rgb8, decode_file};
@@ -28,23 +26,6 @@ use crate::weights::ModelFiles;
 
 /// Concept pairs that a verdict names at most.
 const REASONS: usize = 5;
-
-/// How a filter is calibrated.
-#[derive(Debug, Clone)]
-pub struct CalibrateOptions {
-    /// α: the share of correct predictions that may be rejected.
-    pub false_reject_rate: Fraction,
-    /// How maps are compared.
-    pub distance: Distance,
-    /// Whether scores are centred.
-    pub scores: ScoreMode,
-    /// Put the classifier's weights into the file.
-    pub self_contained: bool,
-    /// How images are read and run.
-    pub run: RunOptions,
-    /// Let images in that the bundle or the aligner has seen.
-    pub allow_overlap: bool,
-}
 
 /// A filter ready to check images. `Send` and `Sync`.
 ///
@@ -67,12 +48,21 @@ pub struct Filter {
 }
 
 /// What the filter computes of some images.
-pub(crate) struct Checked {
+struct Checked {
+    collected: Collected,
+    predictions: Vec<usize>,
+    logits: Tensor,
+    scores: Tensor,
+    distances: Vec<Vec<Option<f64>>>,
+}
+
+/// What every way to score images starts from.
+pub(crate) struct Scored {
     pub(crate) collected: Collected,
     pub(crate) predictions: Vec<usize>,
     pub(crate) logits: Tensor,
+    /// The concepts' raw scores.
     scores: Tensor,
-    distances: Vec<Vec<Option<f64>>>,
 }
 
 impl Filter {
@@ -99,8 +89,8 @@ impl Filter {
         Self::new(device, file, model)
     }
 
-    fn new(device: &Device, file: FilterFile, classifier: Classifier) -> Result<Self> {
-        let maps = file.maps()?;
+    pub(super) fn new(device: &Device, file: FilterFile, classifier: Classifier) -> Result<Self> {
+        let maps = file.maps(file.header.method.distance, file.header.method.scores)?;
         Ok(Self { device: device.clone(), file, maps, classifier, single: OnceLock::new() })
     }
 
@@ -122,145 +112,70 @@ impl Filter {
         &self.file
     }
 
-    /// Makes a filter from a bundle and calibrates it on labelled images that it hasn't seen. The classifier is read from
-    /// `classifier`, or from where the bundle's was, and has the bundle's precision.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Overlap`] for images the bundle or its aligner has seen; [`ErrorKind::Data`] for too few images;
-    /// [`ErrorKind::Mismatch`] for another classifier.
-    pub fn calibrate(
-        device: &Device,
-        bundle: &Bundle,
-        classifier: Option<&Path>,
-        images: &Dataset,
-        options: &CalibrateOptions,
-        observer: &dyn Observer,
-    ) -> Result<FilterFile> {
-        let manifest = bundle.manifest();
-        let path = classifier.unwrap_or(&manifest.classifier.path);
-        let files = ModelFiles::open(path).map_err(|e| e.hint("say where the classifier is with --classifier DIR"))?;
-        let files = files.with_precision(manifest.classifier.precision);
-        let model = Classifier::load(&files, observer)?;
-        let classes = manifest.classes.len();
-        let sets = |set: fn(usize) -> ImageSet| -> Result<_> {
-            let sets: Vec<ImageSet> = (0..classes).map(set).collect();
-            bundle.maps(device, &sets, Space::Classifier, options.scores)
-        };
-        let means = match options.scores {
-            ScoreMode::Raw => vec![0.0; manifest.concepts.len()],
-            ScoreMode::Centered => bundle.concept_means(Space::Classifier)?,
-        };
-        let has_attacks = !manifest.attacks.is_empty();
-        let header = FilterHeader {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            classes: manifest.classes.clone(),
-            concepts: manifest.concepts.clone(),
-            distance: options.distance.name().to_owned(),
-            scores: options.scores,
-            tau: Fraction::HALF.value(),
-            false_reject_rate: options.false_reject_rate.value(),
-            calibration: Calibration { own: None, pooled: None },
-            baselines: std::collections::BTreeMap::new(),
-            minimum_support: manifest.minimum_support,
-            classifier: ModelIdentity::new(path, model.sha256(), model.preprocess(), model.precision())?,
-            clip: manifest.clip.clone(),
-            adapter: device.summary().to_string(),
-            notices: Vec::new(),
-            overlap_allowed: options.allow_overlap || manifest.overlap_allowed,
-        };
-        check_classifier(&model, path, &manifest.classifier)?;
-        let file = FilterFile {
-            header,
-            correct: sets(ImageSet::Correct)?,
-            false_alarm: sets(ImageSet::FalseAlarm)?,
-            adversarial: if has_attacks { sets(ImageSet::Adversarial)? } else { Vec::new() },
-            directions: bundle.directions().clone(),
-            class_directions: bundle.class_directions().clone(),
-            means,
-            aligner: bundle.aligner().clone(),
-            images: bundle.image_hashes(),
-            classifier: if options.self_contained { Some(EmbeddedModel::of_files(&files)?) } else { None },
-        };
-        let mut filter = Self::new(device, file, model)?;
-        filter.fit(images, options, observer)?;
-        Ok(filter.file)
+    pub(super) fn into_file(self) -> FilterFile {
+        self.file
     }
 
-    fn fit(&mut self, images: &Dataset, options: &CalibrateOptions, observer: &dyn Observer) -> Result<()> {
-        let checked = self.run("calibration images", &images.samples, &options.run, observer)?;
-        let own: HashSet<ContentHash> = checked.collected.hashes.iter().copied().collect();
-        let mut notices = checked.collected.notices.clone();
-        let mut note = |notice: String| {
-            observer.notice(&notice);
-            notices.push(notice);
-        };
-        let what = "the bundle or its aligner was made from";
-        refuse_overlap(what, &own, &self.file.images, options.allow_overlap, &mut note)?;
-        let is_correct =
-            |row: &usize| images.samples[checked.collected.indices[*row]].label == Some(checked.predictions[*row]);
-        let correct: Vec<usize> = (0..checked.predictions.len()).filter(is_correct).collect();
-        let mut scores = Vec::with_capacity(correct.len());
-        for &row in &correct {
-            let class = checked.predictions[row];
-            // Images of a class without its maps are rejected whatever the threshold is.
-            if let Ok(stratum) = self.maps.routes[class] {
-                scores.push((stratum, self.suspicion(&checked, row).unwrap_or(f64::INFINITY)));
-            }
-        }
-        let strata = self.maps.strata();
-        if strata.is_empty() {
-            let message = "no class has enough correct and enough defective images for a filter";
-            return Err(Error::new(ErrorKind::Data, message).hint("build the bundle from more images"));
-        }
-        let header = &mut self.file.header;
-        header.calibration = Calibration::fit(&scores, &strata, options.false_reject_rate)?;
-        for baseline in Baseline::ALL {
-            let suspicions: Vec<f64> = correct.iter().map(|&row| baseline.suspicion(checked.logits.row(row))).collect();
-            let threshold = Threshold::fit(&suspicions, options.false_reject_rate)?;
-            header.baselines.insert(baseline.name().to_owned(), threshold);
-        }
-        header.notices = notices;
-        self.file.images.extend(own);
-        Ok(())
+    /// Each class's stratum, or why its images are rejected.
+    pub(super) fn routes(&self) -> &[Result<Stratum, Cause>] {
+        &self.maps.routes
     }
 
-    /// Classifier, aligner, scores, argmax and map distances, all in one plan.
-    fn record(&self, plan: &mut Plan, pixels: Var) {
+    /// The strata that images can fall into.
+    pub(super) fn strata(&self) -> Vec<Stratum> {
+        self.maps.strata()
+    }
+
+    /// Classifier, aligner, argmax and concept scores less `means`.
+    fn record_scores(&self, plan: &mut Plan, pixels: Var, means: Option<&[f32]>) -> (Var, Var) {
         let output = self.classifier.record(plan, pixels);
         let prediction = plan.argmax(output.logits);
         let aligned = plan.linear(output.features, &self.file.aligner.layer(), Activation::Identity);
         let unit = plan.l2_normalize(aligned);
-        let shift: Vec<f32> = self.file.means.iter().map(|mean| -mean).collect();
-        let directions = Linear::new("concept directions", &self.file.directions, Some(&shift));
+        let shift = means.map(|means| means.iter().map(|mean| -mean).collect::<Vec<f32>>());
+        let directions = Linear::new("concept directions", &self.file.directions, shift.as_deref());
         let scores = plan.linear(unit, &directions, Activation::Identity);
-        let distances = plan.map_distances(scores, prediction, &self.maps.table.packed());
         plan.output("logits", output.logits);
         plan.output("prediction", prediction);
         plan.output("scores", scores);
+        (scores, prediction)
+    }
+
+    /// All that a verdict takes, in one plan.
+    fn record(&self, plan: &mut Plan, pixels: Var) {
+        let is_centered = self.file.header.method.scores == ScoreMode::Centered;
+        let (scores, prediction) = self.record_scores(plan, pixels, is_centered.then_some(&self.file.means[..]));
+        let distances = plan.map_distances(scores, prediction, &self.maps.table.packed());
         plan.output("distances", distances);
     }
 
-    /// Runs the filter's plan over images.
-    pub(crate) fn run(
+    /// Runs what is recorded over images.
+    fn pass(
         &self,
         stage: &str,
         samples: &[Sample],
         options: &RunOptions,
         observer: &dyn Observer,
-    ) -> Result<Checked> {
+        record: &dyn Fn(&mut Plan, Var),
+    ) -> Result<Collected> {
         let pass = Pass {
             stage,
             preprocess: &[self.classifier.preprocess()],
-            record: &|plan, pixels| self.record(plan, pixels[0]),
+            record: &|plan, pixels| record(plan, pixels[0]),
             thumbnails: false,
             journal: None,
         };
-        let mut collected = run_images(&self.device, &pass, samples, options, observer)?;
+        let collected = run_images(&self.device, &pass, samples, options, observer)?;
         if collected.indices.is_empty() {
             return Err(Error::new(ErrorKind::Data, "none of the images decodes"));
         }
-        let predictions: Vec<usize> = collected.take_integers("prediction").into_iter().map(|c| c as usize).collect();
+        Ok(collected)
+    }
+
+    /// Runs the filter's plan over images.
+    fn run(&self, stage: &str, samples: &[Sample], options: &RunOptions, observer: &dyn Observer) -> Result<Checked> {
+        let mut collected = self.pass(stage, samples, options, observer, &|plan, pixels| self.record(plan, pixels))?;
+        let predictions = predictions(&mut collected);
         let rows = collected.take("distances");
         let distances = (0..).zip(&predictions).map(|(row, &class)| self.maps.table.distances(rows.row(row), class));
         let distances = distances.collect();
@@ -273,35 +188,67 @@ impl Filter {
         })
     }
 
-    /// The score of a row, none where it isn't defined.
-    pub(crate) fn suspicion(&self, checked: &Checked, row: usize) -> Option<f64> {
-        let distances = &checked.distances[row];
-        suspicion(distances[CORRECT], &[distances[FALSE_ALARM], distances[ADVERSARIAL]])
+    /// Runs the models alone over images, for all ways to score them.
+    pub(crate) fn score(
+        &self,
+        stage: &str,
+        samples: &[Sample],
+        options: &RunOptions,
+        observer: &dyn Observer,
+    ) -> Result<Scored> {
+        let record = |plan: &mut Plan, pixels: Var| {
+            self.record_scores(plan, pixels, None);
+        };
+        let mut collected = self.pass(stage, samples, options, observer, &record)?;
+        Ok(Scored {
+            logits: collected.take("logits"),
+            scores: collected.take("scores"),
+            predictions: predictions(&mut collected),
+            collected,
+        })
+    }
+
+    /// The heatmap score of every image by a distance, none where it isn't defined.
+    pub(crate) fn heatmap_scores(
+        &self,
+        scored: &Scored,
+        distance: Distance,
+        scores: ScoreMode,
+    ) -> Result<Vec<Option<f64>>> {
+        let maps = self.file.maps(distance, scores)?;
+        let values = match scores {
+            ScoreMode::Raw => Cow::Borrowed(&scored.scores),
+            ScoreMode::Centered => Cow::Owned(centered(&scored.scores, &self.file.means)),
+        };
+        let distances = maps.table.run(&self.device, &values, &scored.predictions)?;
+        Ok(distances.iter().map(|distances| heatmap_score(distances)).collect())
     }
 
     /// The verdict on a row.
-    pub(crate) fn verdict(&self, checked: &Checked, row: usize) -> Verdict {
-        self.judge(checked.predictions[row], &checked.distances[row], checked.scores.row(row))
+    fn verdict(&self, checked: &Checked, row: usize) -> Verdict {
+        let Checked { predictions, distances, scores, logits, .. } = checked;
+        self.judge(predictions[row], &distances[row], scores.row(row), logits.row(row))
     }
 
-    fn judge(&self, class: usize, distances: &[Option<f64>], scores: &[f32]) -> Verdict {
+    fn judge(&self, class: usize, distances: &[Option<f64>], scores: &[f32], logits: &[f32]) -> Verdict {
         let correct = self.maps.table.map(class, CORRECT);
-        let defects = [distances[FALSE_ALARM], distances[ADVERSARIAL]];
-        let nearest = match defects {
+        let nearest = match [distances[FALSE_ALARM], distances[ADVERSARIAL]] {
             [Some(false_alarm), Some(adversarial)] if adversarial < false_alarm => ADVERSARIAL,
             [None, Some(_)] => ADVERSARIAL,
             _ => FALSE_ALARM,
         };
-        self.file.header.calibration.verdict(
-            &self.file.header.classes[class],
-            self.maps.routes[class],
-            distances[CORRECT],
-            &defects,
-            || match (correct, self.maps.table.map(class, nearest)) {
-                (Some(correct), Some(defect)) => reasons(scores, correct, defect, &self.file.header.concepts, REASONS),
+        let FilterHeader { classes, concepts, method, .. } = &self.file.header;
+        let (heatmap, log_odds) = (heatmap_score(distances), log_odds(logits));
+        let score = method.score(heatmap, log_odds);
+        let verdict = method.calibration.verdict(&classes[class], self.maps.routes[class], score, || {
+            match (correct, self.maps.table.map(class, nearest)) {
+                (Some(correct), Some(defect)) => reasons(scores, correct, defect, concepts, REASONS),
                 _ => Vec::new(),
-            },
-        )
+            }
+        });
+        let heatmap = heatmap.filter(|_| method.combination.is_some() && verdict.score.is_some());
+        let parts = heatmap.map(|heatmap| Parts { heatmap, max_softmax: 1.0 / (1.0 + (-log_odds).exp()) });
+        Verdict { parts, ..verdict }
     }
 
     /// Checks an image file.
@@ -333,10 +280,11 @@ impl Filter {
         let outputs = executable.run(&[("pixels", Input::Bytes(&pixels.data))])?;
         let scores = outputs.tensor("scores");
         super::check_finite(&scores, "concept scores", &[])?;
-        super::check_finite(&outputs.tensor("logits"), "logits", &[])?;
+        let logits = outputs.tensor("logits");
+        super::check_finite(&logits, "logits", &[])?;
         let class = outputs.integers("prediction")[0] as usize;
         let distances = self.maps.table.distances(outputs.tensor("distances").row(0), class);
-        Ok(self.judge(class, &distances, scores.row(0)))
+        Ok(self.judge(class, &distances, scores.row(0), logits.row(0)))
     }
 
     /// Checks many images, a batch at a time; `each` gets every image's verdict, or why it couldn't be read, in order.
@@ -373,6 +321,16 @@ impl Filter {
     }
 }
 
+/// Every row's class.
+fn predictions(collected: &mut Collected) -> Vec<usize> {
+    collected.take_integers("prediction").into_iter().map(|class| class as usize).collect()
+}
+
+/// The heatmap score of an image with these distances.
+fn heatmap_score(distances: &[Option<f64>]) -> Option<f64> {
+    suspicion(distances[CORRECT], &[distances[FALSE_ALARM], distances[ADVERSARIAL]])
+}
+
 /// Why an image was skipped.
 fn unreadable(sample: &Sample, exif: bool) -> Error {
     let decoded =
@@ -405,7 +363,7 @@ impl Observer for Part<'_> {
 }
 
 /// Refuses a classifier, read from `path`, that isn't the expected one or is fed otherwise.
-fn check_classifier(classifier: &Classifier, path: &Path, expected: &ModelIdentity) -> Result<()> {
+pub(super) fn check_classifier(classifier: &Classifier, path: &Path, expected: &ModelIdentity) -> Result<()> {
     let path = path.display();
     if classifier.sha256() != expected.sha256 {
         let message = format!(

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::align::{Aligner, hashes_of, insert_hashes};
 use super::bundle::{insert_counts, read_counts};
-use super::calibration::{Calibration, Cause, Defects, Source, Stratum, Threshold};
+use super::calibration::{Cause, Defects, Source, Stratum, Threshold};
+use super::choose::Choice;
 use super::container::Container;
 use super::diagnosis::ScoreMode;
 use super::distance::{Distance, Membership, StoredMap};
@@ -15,6 +16,7 @@ use super::fraction::Fraction;
 use super::heatmap::{Counts, Support};
 use super::manifest::{ModelIdentity, check_schema, json};
 use super::map_table::MapTable;
+use super::method::Method;
 use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
@@ -36,16 +38,17 @@ pub struct FilterHeader {
     pub classes: Vec<String>,
     /// The concepts.
     pub concepts: Vec<String>,
-    /// How maps are compared.
-    pub distance: String,
-    /// Whether scores are centred.
-    pub scores: ScoreMode,
+    /// How it scores images, with the thresholds.
+    #[serde(flatten)]
+    pub method: Method,
+    /// Other ways to score them, for comparison, calibrated on the same images at the same α.
+    pub alternatives: Vec<Method>,
+    /// How the method was chosen; none where it was given, or where there were too few images to choose by.
+    pub choice: Option<Choice>,
     /// τ of the binarised maps, which `hamming` alone uses.
     pub tau: f64,
     /// α.
     pub false_reject_rate: f64,
-    /// The thresholds.
-    pub calibration: Calibration,
     /// Thresholds of the baselines, calibrated on the same images at the same α.
     pub baselines: BTreeMap<String, Threshold>,
     /// Images in a map's set under which it is unsupported.
@@ -66,18 +69,48 @@ pub struct FilterHeader {
 #[derive(Debug, Clone)]
 pub struct FilterFile {
     pub(crate) header: FilterHeader,
-    pub(crate) correct: Vec<Counts>,
-    pub(crate) false_alarm: Vec<Counts>,
-    pub(crate) adversarial: Vec<Counts>,
+    /// The maps of raw scores.
+    pub(crate) raw: ClassMaps,
+    /// The maps of centred scores.
+    pub(crate) centered: ClassMaps,
     pub(crate) directions: Tensor,
     pub(crate) class_directions: Tensor,
-    /// Each concept's mean, subtracted from its scores; zeros for raw ones.
+    /// Each concept's mean, which centred scores lack.
     pub(crate) means: Vec<f32>,
     pub(crate) aligner: Aligner,
     /// Images behind aligner, bundle and calibration.
     pub(crate) images: HashSet<ContentHash>,
     /// The classifier's weights and configuration files, where the filter is self-contained.
     pub(crate) classifier: Option<EmbeddedModel>,
+}
+
+/// The maps of every class.
+#[derive(Debug, Clone)]
+pub(crate) struct ClassMaps {
+    pub(crate) correct: Vec<Counts>,
+    pub(crate) false_alarm: Vec<Counts>,
+    /// Empty without attacks.
+    pub(crate) adversarial: Vec<Counts>,
+}
+
+impl ClassMaps {
+    fn add_to(&self, container: &mut Container, prefix: &str) {
+        insert_counts(container, &format!("{prefix}correct"), &self.correct);
+        insert_counts(container, &format!("{prefix}false_alarm"), &self.false_alarm);
+        if !self.adversarial.is_empty() {
+            insert_counts(container, &format!("{prefix}adversarial"), &self.adversarial);
+        }
+    }
+
+    fn of_container(container: &Container, prefix: &str, classes: usize, concepts: usize) -> Result<Self> {
+        let read = |name: &str| read_counts(container, &format!("{prefix}{name}"), classes, concepts);
+        let has_attacks = container.contains(&format!("{prefix}adversarial"));
+        Ok(Self {
+            correct: read("correct")?,
+            false_alarm: read("false_alarm")?,
+            adversarial: if has_attacks { read("adversarial")? } else { Vec::new() },
+        })
+    }
 }
 
 /// A model's files inside another file.
@@ -105,7 +138,7 @@ pub(crate) const ADVERSARIAL: usize = 2;
 impl FilterMaps {
     /// Chooses each class's maps: its own where they have support, otherwise the pool over classes for the defects.
     pub(crate) fn new(
-        [correct, false_alarm, adversarial]: [&[Counts]; 3],
+        ClassMaps { correct, false_alarm, adversarial }: &ClassMaps,
         minimum_support: u64,
         distance: Distance,
         tau: Fraction,
@@ -164,11 +197,8 @@ impl FilterFile {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut container = Container::default();
         container.describe(HEADER, json(&self.header)?);
-        insert_counts(&mut container, "correct", &self.correct);
-        insert_counts(&mut container, "false_alarm", &self.false_alarm);
-        if !self.adversarial.is_empty() {
-            insert_counts(&mut container, "adversarial", &self.adversarial);
-        }
+        self.raw.add_to(&mut container, "raw/");
+        self.centered.add_to(&mut container, "centered/");
         container.insert_tensor("directions", &self.directions);
         container.insert_tensor("class_directions", &self.class_directions);
         container.insert("means", &[self.means.len()], &self.means);
@@ -198,7 +228,6 @@ impl FilterFile {
         check_schema(&name.to_string(), value.get("schema").and_then(serde_json::Value::as_u64), "calibrate")?;
         let header: FilterHeader = serde_json::from_value(value).map_err(malformed)?;
         let (classes, concepts) = (header.classes.len(), header.concepts.len());
-        let adversarial = container.contains("adversarial");
         let weights = format!("{CLASSIFIER}weights");
         let classifier = if container.contains(&weights) {
             let configs = container.text(&format!("{CLASSIFIER}configs")).unwrap_or("[]");
@@ -208,13 +237,8 @@ impl FilterFile {
             None
         };
         Ok(Self {
-            correct: read_counts(&container, "correct", classes, concepts)?,
-            false_alarm: read_counts(&container, "false_alarm", classes, concepts)?,
-            adversarial: if adversarial {
-                read_counts(&container, "adversarial", classes, concepts)?
-            } else {
-                Vec::new()
-            },
+            raw: ClassMaps::of_container(&container, "raw/", classes, concepts)?,
+            centered: ClassMaps::of_container(&container, "centered/", classes, concepts)?,
             directions: container.matrix("directions", [concepts, usize::MAX])?,
             class_directions: container.matrix("class_directions", [classes, usize::MAX])?,
             means: container.values("means", &[concepts])?,
@@ -225,11 +249,14 @@ impl FilterFile {
         })
     }
 
-    /// The chosen maps.
-    pub(crate) fn maps(&self) -> Result<FilterMaps> {
-        let counts = [self.correct.as_slice(), &self.false_alarm, &self.adversarial];
-        let tau = Fraction::from_decimal(self.header.tau)?;
-        FilterMaps::new(counts, self.header.minimum_support, self.header.distance.parse()?, tau)
+    /// The maps that images are compared with by a distance, of one kind of scores. Which of them have support, and so every class's
+    /// route, is the same for all.
+    pub(crate) fn maps(&self, distance: Distance, scores: ScoreMode) -> Result<FilterMaps> {
+        let maps = match scores {
+            ScoreMode::Raw => &self.raw,
+            ScoreMode::Centered => &self.centered,
+        };
+        FilterMaps::new(maps, self.header.minimum_support, distance, Fraction::from_decimal(self.header.tau)?)
     }
 }
 

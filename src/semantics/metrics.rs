@@ -87,6 +87,11 @@ impl Ranking {
         points
     }
 
+    /// The accuracy among the ⌈c·n⌉ least suspicious images, c the `coverage`, averaged over all orders of tied scores. `None` of nothing.
+    pub fn accuracy_at(&self, coverage: f64) -> Option<f64> {
+        self.weighted_accuracy_at(coverage, None)
+    }
+
     /// The number of positives and negatives in each group, each image counted `times` times (once if `None`).
     fn groups(&self, times: Option<&[u32]>) -> Vec<(u64, u64)> {
         let mut start = 0;
@@ -142,6 +147,23 @@ impl Ranking {
         (positives > 0 && negatives > 0).then(|| rejected as f64 / negatives as f64)
     }
 
+    fn weighted_accuracy_at(&self, coverage: f64, times: Option<&[u32]>) -> Option<f64> {
+        let groups = self.groups(times);
+        let (positives, negatives) = total(&groups);
+        // A coverage such as 0.9 isn't a binary fraction: 0.9 · 10 must not become 10.
+        let kept = (coverage * (positives + negatives) as f64 - 1e-9).ceil().max(1.0);
+        let (mut covered, mut errors) = (0.0, 0.0);
+        for (positive, negative) in groups.into_iter().rev() {
+            let size = (positive + negative) as f64;
+            let taken = size.min(kept - covered);
+            if taken > 0.0 {
+                errors += positive as f64 * taken / size;
+                covered += taken;
+            }
+        }
+        (covered > 0.0).then(|| (covered - errors) / covered)
+    }
+
     fn weighted_aurc(&self, times: Option<&[u32]>) -> Option<f64> {
         let (mut covered, mut errors) = (0_u64, 0_u64);
         let mut sum = 0.0;
@@ -171,7 +193,7 @@ pub struct CoveragePoint {
 }
 
 /// JSON has no infinity and gets null in its place.
-fn infinite_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(super) fn infinite_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
@@ -228,11 +250,25 @@ impl Detection {
     }
 }
 
+/// The coverages at which accuracy is told.
+pub const COVERAGES: [f64; 6] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.5];
+
+/// The accuracy among the least suspicious images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// The share of images accepted.
+    pub coverage: f64,
+    /// The share of the accepted that is sound, with a 95 % bootstrap interval over images.
+    pub accuracy: Estimate,
+}
+
 /// How accuracy rises as the most suspicious images are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selective {
     /// The area under the risk–coverage curve, smaller is better, with a 95 % bootstrap interval over images.
     pub aurc: Estimate,
+    /// The accuracy at each of [`COVERAGES`].
+    pub at: Vec<Accuracy>,
     /// Accuracy against coverage.
     pub curve: Vec<CoveragePoint>,
 }
@@ -244,14 +280,19 @@ impl Selective {
     /// As [`Ranking::new`].
     pub fn measure(scores: &[f64], wrong: &[bool], order: &ContentOrder, bootstrap: Bootstrap) -> Result<Option<Self>> {
         let ranking = Ranking::new(scores, wrong)?;
-        let Some(aurc) = ranking.aurc() else { return Ok(None) };
         let rows = order.rows();
+        let figures = |times: Option<&[u32]>| -> Option<Vec<f64>> {
+            let at = COVERAGES.iter().map(|&coverage| ranking.weighted_accuracy_at(coverage, times));
+            std::iter::once(ranking.weighted_aurc(times)).chain(at).collect()
+        };
+        let Some(values) = figures(None) else { return Ok(None) };
         let intervals = bootstrap.intervals(&[rows.len()], |draws| {
             let times = spread(scores.len(), &[&rows], draws);
-            vec![ranking.weighted_aurc(Some(&times)).unwrap_or(f64::NAN)]
+            figures(Some(&times)).unwrap_or_else(|| vec![f64::NAN; values.len()])
         });
-        let aurc = estimate(aurc, intervals.first().copied().flatten());
-        Ok(Some(Self { aurc, curve: ranking.coverage_curve() }))
+        let estimate = |figure: usize| estimate(values[figure], intervals.get(figure).copied().flatten());
+        let at = COVERAGES.iter().zip(1..).map(|(&coverage, figure)| Accuracy { coverage, accuracy: estimate(figure) });
+        Ok(Some(Self { aurc: estimate(0), at: at.collect(), curve: ranking.coverage_curve() }))
     }
 }
 
@@ -276,6 +317,21 @@ fn total(groups: &[(u64, u64)]) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accuracies_at_a_coverage_share_ties_alike() {
+        let scores = [0.0, 1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0, f64::INFINITY];
+        let wrong = [0, 1, 0, 0, 1, 0, 1, 0, 1, 1].map(|mark| mark == 1);
+        let ranking = Ranking::new(&scores, &wrong).unwrap();
+        let expected = [(1.0, 0.5), (0.9, 5.0 / 9.0), (0.6, 1.0 - 2.5 / 6.0), (0.3, 1.0 - 2.0 / 9.0), (0.0, 1.0)];
+        for (coverage, expected) in expected {
+            assert!((ranking.accuracy_at(coverage).unwrap() - expected).abs() < 1e-12, "{coverage}");
+        }
+        assert_eq!(Ranking::new(&[], &[]).unwrap().accuracy_at(1.0), None);
+        for point in ranking.coverage_curve() {
+            assert!((ranking.accuracy_at(point.coverage).unwrap() - point.accuracy).abs() < 1e-12, "{point:?}");
+        }
+    }
 
     #[test]
     fn a_curve_that_ends_with_images_without_a_score_is_read_back_from_json() {

@@ -1,4 +1,16 @@
 //! Words of a large vocabulary that tell a classifier's correct images from its misclassified ones.
+//!
+//! The directions of all words share a part: prompts are alike, and CLIP's text embeddings lie in a narrow cone. Where misclassified
+//! images lie nearer to that cone, or farther from it, every word scores higher in them, or lower, and nearly all would be flagged for
+//! one and the same reason that has nothing to do with what they mean. So a word's score is taken less the image's mean score over
+//! the vocabulary: does this word stand out more in correct images than in misclassified ones? As scores are products with
+//! directions of norm 1, that is the product with the word's direction less the mean direction.
+//!
+//! What is left still isn't independent: words have near-synonyms, and an embedding space has few directions in which misclassified
+//! images differ, each of which moves thousands of words a little. With many images all of these are significant and say nothing.
+//! So a large vocabulary is its own yardstick: a word is flagged if its statistic is large against the spread of all words'
+//! ([`null_scale`]). The vocabulary is part of the question: it should be large and of all kinds of words. Of fewer than 200 there is
+//! no spread to speak of, and chance is the yardstick.
 
 use std::borrow::Cow;
 
@@ -9,7 +21,7 @@ use super::bundle::{Bundle, Samples, Space};
 use super::concepts::{Concepts, Templates};
 use super::differential::FALSE_DISCOVERY_RATE;
 use super::forward::text_directions;
-use super::statistics::{Bootstrap, Estimate, RankTest, benjamini_hochberg, rank_test};
+use super::statistics::{Bootstrap, Estimate, RankTest, benjamini_hochberg, null_scale, rank_test, two_sided_p};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Input};
 use crate::layers::{Activation, Linear};
@@ -23,6 +35,9 @@ const WORDS_AT_ONCE: usize = 512;
 
 /// Images that are scored at a time: a tile of scores takes 8 MB.
 const IMAGES_AT_ONCE: usize = 4096;
+
+/// Words from which on the vocabulary is its own yardstick.
+const LARGE_VOCABULARY: usize = 200;
 
 /// How words are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +57,10 @@ pub struct SuggestOptions {
 pub struct Suggestion {
     /// The word.
     pub word: String,
-    /// The probability that a correct image scores above a misclassified one of the same class. Its bootstrap interval isn't adjusted
-    /// for the word having been chosen among many.
+    /// The probability that the word stands out more, by its score less the mean over the vocabulary, in a correct image than in a
+    /// misclassified one of the same class. Its bootstrap interval isn't adjusted for the word having been chosen among many.
     pub auroc: Estimate,
-    /// The two-sided p of the rank-sum test within classes.
+    /// The two-sided p of the rank-sum test within classes, its statistic taken over [`Suggestions::spread`].
     pub p: f64,
     /// That p adjusted for all words (Benjamini–Hochberg).
     pub adjusted: f64,
@@ -62,6 +77,8 @@ pub struct Suggestion {
 pub struct Suggestions {
     /// Words that were tested: one family.
     pub tested: usize,
+    /// How far the words' statistics spread, in multiples of what chance does to one: 1 for a small vocabulary.
+    pub spread: f64,
     /// Those flagged.
     pub flagged: usize,
     /// Prompts that were cut.
@@ -77,7 +94,8 @@ pub struct Suggestions {
 }
 
 impl Bundle {
-    /// Ranks the words of a vocabulary by how well their scores tell correct from misclassified images of the same class.
+    /// Ranks the words of a vocabulary by how well their scores, less each image's mean over the vocabulary, tell correct from
+    /// misclassified images of the same class.
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] for another CLIP than the bundle's; [`ErrorKind::Data`] if no class has the minimum support of both
@@ -95,30 +113,33 @@ impl Bundle {
         let strata = self.strata(options.class)?;
         let (directions, truncated) =
             text_directions(device, clip, &vocabulary.prompts(templates), options.batch, observer)?;
+        let distinct = less_their_mean(&directions);
         let units = self.unit_embeddings(device, options.space)?;
         let mut tests: Vec<RankTest> = Vec::with_capacity(vocabulary.count());
         for first in (0..vocabulary.count()).step_by(WORDS_AT_ONCE) {
             step(observer, "testing words", first, vocabulary.count())?;
             let words: Vec<usize> = (first..vocabulary.count().min(first + WORDS_AT_ONCE)).collect();
-            let scores = scored(device, &units, &directions.select_rows(&words))?.transpose();
+            let scores = scored(device, &units, &distinct.select_rows(&words))?.transpose();
             // There is a stratum, and each has both groups.
             let test = |word: usize| rank_test(&grouped(scores.row(word), &strata));
             tests.extend((0..words.len()).into_par_iter().map(test).collect::<Vec<_>>().into_iter().flatten());
         }
         step(observer, "testing words", vocabulary.count(), vocabulary.count())?;
-        let p: Vec<f64> = tests.iter().map(|test| test.p).collect();
+        let z: Vec<f64> = tests.iter().map(|test| test.z).collect();
+        let spread = if z.len() < LARGE_VOCABULARY { 1.0 } else { null_scale(&z) };
+        let p: Vec<f64> = z.iter().map(|z| two_sided_p(z / spread)).collect();
         let family = benjamini_hochberg(&p, FALSE_DISCOVERY_RATE);
         let mut order: Vec<usize> = (0..tests.len()).collect();
         let strength = |word: usize| (tests[word].auroc - 0.5).abs();
         order.sort_by(|&a, &b| strength(b).total_cmp(&strength(a)));
         order.truncate(options.top);
-        let scores = scored(device, &units, &directions.select_rows(&order))?.transpose();
+        let scores = scored(device, &units, &distinct.select_rows(&order))?.transpose();
         let suggestion = |(place, &word): (usize, &usize)| {
             let (nearest, cosine) = nearest(directions.row(word), &self.directions);
             Suggestion {
                 word: vocabulary.names()[word].clone(),
-                auroc: with_interval(tests[word].auroc, &grouped(scores.row(place), &strata)),
-                p: tests[word].p,
+                auroc: Bootstrap::default().auroc(tests[word].auroc, &grouped(scores.row(place), &strata)),
+                p: p[word],
                 adjusted: family.adjusted[word],
                 flagged: family.flagged[word],
                 nearest: self.manifest.concepts[nearest].clone(),
@@ -127,6 +148,7 @@ impl Bundle {
         };
         Ok(Suggestions {
             tested: tests.len(),
+            spread,
             flagged: family.flagged.iter().filter(|&&flagged| flagged).count(),
             truncated,
             classes: strata.iter().map(|stratum| self.manifest.classes[stratum.class].clone()).collect(),
@@ -176,25 +198,21 @@ struct Stratum {
 }
 
 /// The scores of the images of each stratum.
-fn grouped(scores: &[f32], strata: &[Stratum]) -> Vec<[Vec<f32>; 2]> {
-    let of = |rows: &Vec<u32>| rows.iter().map(|&row| scores[row as usize]).collect();
+fn grouped(scores: &[f32], strata: &[Stratum]) -> Vec<[Vec<f64>; 2]> {
+    let of = |rows: &Vec<u32>| rows.iter().map(|&row| f64::from(scores[row as usize])).collect();
     strata.iter().map(|stratum| stratum.rows.each_ref().map(of)).collect()
 }
 
-/// The AUROC with its bootstrap interval: the images of each group are drawn anew on their own.
-fn with_interval(value: f64, groups: &[[Vec<f32>; 2]]) -> Estimate {
-    let sizes: Vec<usize> = groups.iter().flatten().map(Vec::len).collect();
-    let drawn = |times: &[Vec<u32>]| {
-        let again = |scores: &[f32], times: &[u32]| -> Vec<f32> {
-            scores.iter().zip(times).flat_map(|(&score, &times)| std::iter::repeat_n(score, times as usize)).collect()
-        };
-        let pairs = groups.iter().zip(times.chunks_exact(2));
-        let groups: Vec<[Vec<f32>; 2]> =
-            pairs.map(|([a, b], times)| [again(a, &times[0]), again(b, &times[1])]).collect();
-        vec![rank_test(&groups).map_or(f64::NAN, |test| test.auroc)]
-    };
-    let interval = Bootstrap::default().intervals(&sizes, drawn).remove(0);
-    interval.map_or(Estimate { value, low: 0.0, high: 1.0 }, |interval| Estimate::new(value, interval))
+/// `directions` `[V, E]` less their mean, which is summed in f64.
+fn less_their_mean(directions: &Tensor) -> Tensor {
+    let mut mean = vec![0.0; directions.columns()];
+    for row in 0..directions.rows() {
+        mean.iter_mut().zip(directions.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    mean.iter_mut().for_each(|sum| *sum /= directions.rows() as f64);
+    let rows = directions.data().chunks_exact(mean.len());
+    let data = rows.flat_map(|row| row.iter().zip(&mean).map(|(&value, mean)| (f64::from(value) - mean) as f32));
+    Tensor::new(directions.shape(), data.collect())
 }
 
 /// The row of `directions` with the largest product with `direction`, and that product.

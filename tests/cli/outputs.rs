@@ -205,11 +205,6 @@ fn evaluate_compares_the_filter_with_the_baselines() {
     assert_eq!(printed, written);
     let kinds = written["kinds"].as_array().unwrap();
     assert_eq!(kinds[0]["kind"], "misclassified");
-    let methods: Vec<&str> =
-        kinds[0]["methods"].as_array().unwrap().iter().map(|method| method["method"].as_str().unwrap()).collect();
-    for method in ["heatmap", "max-softmax", "max-logit", "energy"] {
-        assert!(methods.contains(&method), "{method} in {methods:?}");
-    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ import scipy
 import sklearn
 import statsmodels
 from scipy import stats
-from sklearn import metrics
+from sklearn import linear_model, metrics
 from statsmodels.stats import contingency_tables, multitest, proportion
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "goldens" / "statistics.json"
@@ -33,6 +33,9 @@ ABOUT = {
     "aurc": "mean over k = 1..n of the error rate among the k least suspicious, averaged over all orders of tied scores",
     "rank_test": "[auroc, two-sided p] of lists of (first group, second group): U summed over strata, normal approximation with tie "
     "correction and without continuity correction; one stratum is scipy's mannwhitneyu",
+    "null_scale": "median |z| over that of a standard normal variable: the median absolute deviation from 0, scaled to it",
+    "logistic": "[intercept, weights...] of a logistic regression on `features` less their mean over their standard deviation, with the "
+    "penalty |weights|^2 / 2 on those, brought back to the features as they are; a constant feature has weight 0",
     "correlation_interval": "[low, high] of a correlation `r` of `n` pairs at `confidence`: Fisher's, as scipy's pearsonr gives it",
     "beta_quantile": "the `q` quantile of Beta(a, b)",
     "conformal": "rank = ceil((n + 1)(1 - alpha)), alpha read as a decimal; the realised rejection rate of a threshold at the "
@@ -194,9 +197,37 @@ def correlations():
             case("correlation_interval", [float(low), float(high)], r=float(found.statistic), n=n, confidence=0.95)
 
 
+def null_scales():
+    """The spread of many statistics: narrow, wide and mixed ones, and few."""
+    random = np.random.default_rng(29)
+    for n, width in [(1, 1.0), (2, 3.0), (9, 0.1), (200, 1.0), (201, 2.5), (500, 8.0), (64, 0.5), (33, 4.0), (1000, 1.5), (7, 2.0)]:
+        z = np.round(random.normal(size=n) * width + (random.uniform(size=n) < 0.1) * 9 * width, 4)
+        case("null_scale", float(stats.median_abs_deviation(z, center=lambda z, axis: np.zeros(()), scale="normal")), z=z)
+
+
+def logistic():
+    """Ridge-penalised logistic regressions: overlapping, separable, rare, on far-off scales and with a constant feature."""
+    random = np.random.default_rng(31)
+    for n, gap, rate, scale in [
+        *[(40, 1.0, 0.5, (1.0, 1.0)), (60, 1.5, 0.2, (0.01, 5.0)), (200, 0.5, 0.1, (1e-3, 1e3)), (30, 0.0, 0.5, (1.0, 2.0))],
+        *[(20, 50.0, 0.5, (1.0, 1.0)), (25, 400.0, 0.3, (1.0, 1.0)), (80, 1.0, 0.04, (3.0, 0.1)), (50, 2.0, 0.9, (1.0, 0.0))],
+        *[(300, 0.8, 0.3, (0.05, 4.0)), (12, 1.0, 0.5, (1.0,))],
+    ]:
+        positive = random.uniform(size=n) < rate
+        positive[:2] = [True, False]
+        features = np.round((random.normal(size=(n, len(scale))) + gap * positive[:, None]) * scale + 0.3, 6)
+        spread = np.where(np.ptp(features, axis=0) > 0, features.std(0), np.inf)
+        centre = features.mean(0)
+        model = linear_model.LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-13, max_iter=1000)
+        model.fit((features - centre) / spread, positive)
+        weights = model.coef_[0] / spread
+        intercept = float(model.intercept_[0] - weights @ centre)
+        case("logistic", [intercept, *weights.tolist()], features=features, positive=positive.astype(int))
+
+
 def main():
     """Writes all cases, one a line."""
-    for part in (intervals, tests_of_counts, multiple_testing, detection, conformal, rank_tests, correlations):
+    for part in (intervals, tests_of_counts, multiple_testing, detection, conformal, rank_tests, null_scales, logistic, correlations):
         part()
     versions = {module.__name__: module.__version__ for module in (np, scipy, sklearn, statsmodels)}
     lines = ",\n".join("  " + json.dumps(case, allow_nan=False) for case in cases)

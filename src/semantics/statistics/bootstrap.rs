@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use super::{CONFIDENCE, Estimate, Interval};
+use super::{CONFIDENCE, Estimate, Interval, rank_test};
 
 /// A percentile bootstrap (B. Efron, 1979).
 ///
@@ -50,6 +50,23 @@ impl Bootstrap {
         };
         let interval = self.intervals(&[values.len()], drawn).remove(0)?;
         Some(Estimate::new(values.iter().sum::<f64>() / n, interval))
+    }
+
+    /// `value`, the AUROC of [`rank_test`] over `strata`, with its interval: the images of each group of each stratum are drawn anew on
+    /// their own.
+    pub fn auroc(&self, value: f64, strata: &[[Vec<f64>; 2]]) -> Estimate {
+        let sizes: Vec<usize> = strata.iter().flatten().map(Vec::len).collect();
+        let again = |scores: &[f64], times: &[u32]| -> Vec<f64> {
+            scores.iter().zip(times).flat_map(|(&score, &times)| std::iter::repeat_n(score, times as usize)).collect()
+        };
+        let drawn = |times: &[Vec<u32>]| {
+            let pairs = strata.iter().zip(times.chunks_exact(2));
+            let groups: Vec<[Vec<f64>; 2]> =
+                pairs.map(|([a, b], times)| [again(a, &times[0]), again(b, &times[1])]).collect();
+            vec![rank_test(&groups).map_or(f64::NAN, |test| test.auroc)]
+        };
+        let interval = self.intervals(&sizes, drawn).remove(0);
+        interval.map_or(Estimate { value, low: 0.0, high: 1.0 }, |interval| Estimate::new(value, interval))
     }
 
     /// The 95 % percentile intervals of the figures that `statistic` makes of how often each image of each stratum counts.

@@ -9,7 +9,7 @@ mod ranks;
 
 pub use bootstrap::{Bootstrap, percentile};
 pub use exact::{BenjaminiHochberg, FisherExact, benjamini_hochberg, mcnemar_exact};
-pub use ranks::{RankTest, correlation_interval, rank_test};
+pub use ranks::{RankTest, correlation_interval, null_scale, rank_test, two_sided_p};
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF, Normal};

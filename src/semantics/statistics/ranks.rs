@@ -2,13 +2,15 @@
 
 use statrs::function::erf::erfc;
 
-use super::{Interval, two_sided_z};
+use super::{Interval, percentile, two_sided_z};
 
 /// How well a score tells a first group from a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankTest {
     /// The probability that one of the first group scores above one of the second of the same stratum, ties counting one half.
     pub auroc: f64,
+    /// How many standard errors the statistic lies above what it is without any difference; 0 if all scores tie.
+    pub z: f64,
     /// The two-sided p of there being no difference.
     pub p: f64,
 }
@@ -16,10 +18,10 @@ pub struct RankTest {
 /// Wilcoxon's and Mann and Whitney's rank-sum test over strata, each a first and a second group: groups are compared within
 /// their stratum alone and the statistics U added. The p is the normal approximation's, corrected for ties and without continuity
 /// correction. None if no stratum has both groups.
-pub fn rank_test(strata: &[[Vec<f32>; 2]]) -> Option<RankTest> {
+pub fn rank_test(strata: &[[Vec<f64>; 2]]) -> Option<RankTest> {
     let (mut wins, mut pairs, mut variance) = (0.0, 0.0, 0.0);
     for [first, second] in strata.iter().filter(|groups| groups.iter().all(|group| !group.is_empty())) {
-        let of = |group: &[f32], is_first: bool| group.iter().map(|&score| (score + 0.0, is_first)).collect::<Vec<_>>();
+        let of = |group: &[f64], is_first: bool| group.iter().map(|&score| (score + 0.0, is_first)).collect::<Vec<_>>();
         let mut scores = [of(first, true), of(second, false)].concat();
         scores.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let [m, n] = [first, second].map(|group| group.len() as f64);
@@ -36,8 +38,24 @@ pub fn rank_test(strata: &[[Vec<f32>; 2]]) -> Option<RankTest> {
         pairs += m * n;
         variance += m * n / 12.0 * (all + 1.0 - ties / (all * (all - 1.0)));
     }
-    let p = if variance > 0.0 { erfc((wins - pairs / 2.0).abs() / (2.0 * variance).sqrt()) } else { 1.0 };
-    (pairs > 0.0).then(|| RankTest { auroc: wins / pairs, p })
+    let z = if variance > 0.0 { (wins - pairs / 2.0) / variance.sqrt() } else { 0.0 };
+    (pairs > 0.0).then(|| RankTest { auroc: wins / pairs, z, p: two_sided_p(z) })
+}
+
+/// The probability that a standard normal variable lies at least as far from 0 as `z`.
+pub fn two_sided_p(z: f64) -> f64 {
+    erfc(z.abs() / std::f64::consts::SQRT_2)
+}
+
+/// The spread of many test statistics, most of which are ordinary: the median of |z| over that of a standard normal variable, at
+/// least 1. Where tests depend on each other the spread of ordinary ones can be far from 1, and z over it is what tells the others
+/// (the empirical null; B. Efron, Journal of the American Statistical Association 99:96–104, 2004).
+pub fn null_scale(z: &[f64]) -> f64 {
+    /// The median of |z| of a standard normal variable.
+    const MEDIAN: f64 = 0.674_489_750_196_081_7;
+    let mut sizes: Vec<f64> = z.iter().map(|z| z.abs()).collect();
+    sizes.sort_by(f64::total_cmp);
+    percentile(&sizes, 0.5).map_or(1.0, |median| (median / MEDIAN).max(1.0))
 }
 
 /// Fisher's interval of a correlation r of n pairs (R. A. Fisher, 1921): the normal interval of its inverse hyperbolic tangent,

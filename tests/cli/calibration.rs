@@ -1,0 +1,139 @@
+//! How `calibrate` chooses, and what `filter` and `evaluate filter` make of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::fixture::{fixture, heatlens, walk};
+
+fn path(name: &str) -> String {
+    fixture().path(name).display().to_string()
+}
+
+/// All pictures of the fixture in one folder, under names that sort as `rename` makes them.
+fn pool(folder: &Path, rename: impl Fn(usize, &str) -> String) {
+    let splits = ["align", "build", "calibrate", "test"].map(|split| walk(&fixture().path(split)));
+    for (number, file) in splits.concat().into_iter().enumerate() {
+        let class = file.parent().unwrap().file_name().unwrap();
+        fs::create_dir_all(folder.join(class)).unwrap();
+        let name = rename(number, file.file_name().unwrap().to_str().unwrap());
+        fs::copy(&file, folder.join(class).join(name)).unwrap();
+    }
+}
+
+/// Calibrates on a folder of pictures, of which the bundle has seen some.
+fn calibrate(images: &Path, filter: &Path, more: &[&str]) -> Value {
+    let bundle = path("bundle");
+    let args = ["calibrate", &bundle, "--images", images.to_str().unwrap(), "-o", filter.to_str().unwrap(), "--json"];
+    fixture().json(&[&args[..], &["--false-reject-rate", "0.1", "--allow-overlap"], more].concat())
+}
+
+#[test]
+fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
+    let root = tempfile::tempdir().unwrap();
+    let (images, moved) = (root.path().join("images"), root.path().join("moved"));
+    pool(&images, |_, name| name.to_owned());
+    pool(&moved, |number, _| format!("{:04}.png", 7919 * (number + 1) % 1009));
+    let filter = root.path().join("model.heatlens");
+    let found = calibrate(&images, &filter, &[]);
+    let choice = &found["choice"];
+    let count = |key: &str| choice[key].as_u64().unwrap();
+    assert!(count("misclassified") >= 10 && count("correct") >= 10, "{choice}");
+    let n = walk(&images).len() as u64;
+    assert!(count("misclassified") + count("correct") <= n.div_ceil(2), "one half alone: {choice}");
+
+    let candidates = choice["candidates"].as_array().unwrap();
+    let auroc = |candidate: &Value| candidate["auroc"]["value"].as_f64().unwrap();
+    assert_eq!(candidates.len(), 6 * 2 * 2);
+    let best = candidates.iter().map(auroc).fold(0.0, f64::max);
+    let taken = candidates.iter().find(|candidate| auroc(candidate) == best).unwrap();
+    for key in ["distance", "scores"] {
+        assert_eq!(found[key], taken[key]);
+    }
+    assert_eq!(found["combination"].is_object(), taken["combined"].as_bool().unwrap());
+    // Twelve ways to compare heatmaps and the best combination, of which one is the filter's own.
+    assert_eq!(found["alternatives"].as_array().unwrap().len(), 12);
+
+    let again = calibrate(&moved, &root.path().join("moved.heatlens"), &["--batch", "5"]);
+    for key in ["choice", "distance", "scores", "combination", "calibration", "alternatives", "baselines"] {
+        assert_eq!(found[key], again[key], "{key}");
+    }
+    let given = calibrate(&images, &filter, &["--distance", "l1", "--scores", "centered", "--combine", "always"]);
+    assert_eq!((&given["distance"], &given["scores"]), (&"l1".into(), &"centered".into()));
+    assert!(given["combination"].is_object() && given["choice"]["candidates"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn a_combined_score_is_made_of_its_parts() {
+    let root = tempfile::tempdir().unwrap();
+    let images = root.path().join("images");
+    pool(&images, |_, name| name.to_owned());
+    let filter = root.path().join("model.heatlens");
+    let header = calibrate(&images, &filter, &["--combine", "always"]);
+    let weight = |name: &str| header["combination"][name].as_f64().unwrap();
+    let filter = filter.to_str().unwrap();
+    let lines = fixture().json_lines(&["filter", "--filter", filter, images.to_str().unwrap()]);
+    let scored: Vec<&Value> = lines.iter().filter(|line| line["score"].is_number()).collect();
+    assert!(!scored.is_empty());
+    for line in &scored {
+        let part = |name: &str| line["parts"][name].as_f64().unwrap();
+        let log_odds = (part("max_softmax") / (1.0 - part("max_softmax"))).ln();
+        let score = weight("intercept") + weight("heatmap") * part("heatmap") + weight("log_odds") * log_odds;
+        assert!((score - line["score"].as_f64().unwrap()).abs() < 1e-6 * score.abs().max(1.0), "{line}");
+    }
+    assert!(scored.iter().any(|line| line["verdict"] == "reject" && !line["reasons"].as_array().unwrap().is_empty()));
+
+    let evaluate = ["evaluate", "filter", "--filter", filter, "--images", images.to_str().unwrap(), "--allow-overlap"];
+    let found = fixture().json(&[&evaluate[..], &["--json"]].concat());
+    let rejected = lines.iter().filter(|line| line["verdict"] == "reject").count() as f64;
+    let coverage = 1.0 - rejected / lines.len() as f64;
+    assert!((found["kept"]["coverage"].as_f64().unwrap() - coverage).abs() < 1e-12, "evaluate judges as filter does");
+    assert!(fixture().run(&evaluate).contains("+ softmax *"), "the filter's own row is marked");
+}
+
+#[test]
+fn every_distance_and_baseline_has_its_row() {
+    let found: Value = serde_json::from_str(&fs::read_to_string(fixture().path("eval.json")).unwrap()).unwrap();
+    let names = |rows: &Value, role: &str| -> BTreeSet<String> {
+        let rows = rows.as_array().unwrap().iter().filter(|row| row["role"] == role);
+        rows.map(|row| row["method"].as_str().unwrap().to_owned()).collect()
+    };
+    let distances = ["l1", "l2", "cosine", "cosine-plain", "hamming", "loglik"];
+    let ways = distances.iter().flat_map(|distance| ["raw", "centered"].map(|scores| format!("{distance} {scores}")));
+    let (ways, filter): (BTreeSet<String>, BTreeSet<String>) = ways.partition(|way| way != "cosine raw");
+    let baselines = ["max-softmax", "max-logit", "energy"].map(str::to_owned).into();
+    for rows in [&found["kinds"][0]["methods"], &found["selective"]] {
+        assert_eq!(names(rows, "filter"), filter, "the default, as there are too few images to choose by");
+        assert_eq!(names(rows, "alternative"), ways);
+        assert_eq!(names(rows, "baseline"), baselines);
+    }
+    for row in found["selective"].as_array().unwrap() {
+        let at = row["selective"]["at"].as_array().unwrap();
+        let coverages: Vec<f64> = at.iter().map(|at| at["coverage"].as_f64().unwrap()).collect();
+        assert_eq!(coverages, [1.0, 0.95, 0.9, 0.8, 0.7, 0.5]);
+        assert_eq!(at[0]["accuracy"]["value"], found["accuracy"], "all images are kept");
+        assert!(row["kept"]["accuracy"]["low"].is_number() && row["kept"]["false_rejects"]["high"].is_number());
+    }
+}
+
+#[test]
+fn too_few_images_to_choose_by_are_a_notice_or_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let filter = root.path().join("model.heatlens").display().to_string();
+    let (bundle, images) = (path("bundle"), path("calibrate"));
+    let args = ["calibrate", &bundle, "--images", &images, "--false-reject-rate", "0.5", "-o", &filter];
+    let found = fixture().json(&[&args[..], &["--json"]].concat());
+    assert!(found["choice"].is_null() && found["combination"].is_null());
+    assert_eq!((&found["distance"], &found["scores"]), (&"cosine".into(), &"raw".into()));
+    assert!(found["notices"].as_array().unwrap().iter().any(|notice| notice.as_str().unwrap().contains("too few")));
+    let output = heatlens().args(args).args(["--combine", "always"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("takes 10 misclassified and 10 correct") && stderr.contains("hint:"), "{stderr}");
+    // What is given needs no choice, and no notice.
+    let given = ["--distance", "loglik", "--scores", "centered", "--combine", "never", "--json"];
+    let found = fixture().json(&[&args[..], &given].concat());
+    assert!(!found["notices"].to_string().contains("too few"), "{}", found["notices"]);
+}
