@@ -290,10 +290,10 @@ def small_open_clip(name, **rest):
     return open_clip_model(name, {"embed_dim": 40, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}, 98, 99, **rest)
 
 
-def shallow_open_clip(name, config, image_size):
-    """An open_clip configuration at its full width, two layers deep, on small pictures and with a small vocabulary."""
+def shallow_open_clip(name, config, image_size, layers=2):
+    """An open_clip configuration at its full width, on pictures of this size, with a shallow text tower and a small vocabulary."""
     model_cfg = open_clip.get_model_config(config)
-    model_cfg["vision_cfg"].update(layers=2, image_size=image_size)
+    model_cfg["vision_cfg"].update(layers=layers, image_size=image_size)
     model_cfg["text_cfg"].update(layers=2, vocab_size=500)
     return open_clip_model(name, model_cfg, 498, 499)
 
@@ -363,7 +363,10 @@ CASES = {
     "clip-vit-b-32-hf": lambda name: hugging_face_clip(name, transformers.CLIPConfig(), 49406, 49407),
     "clip-rn50-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("RN50-quickgelu"), 49406, 49407),
     "clip-vit-l-14-shallow": lambda name: shallow_open_clip(name, "ViT-L-14-336-quickgelu", 70),
+    "clip-vit-l-14-336-shallow": lambda name: shallow_open_clip(name, "ViT-L-14-336-quickgelu", 336, layers=1),
     "clip-vit-h-14-shallow": lambda name: shallow_open_clip(name, "ViT-H-14", 56),
+    "clip-rn101-shallow": lambda name: shallow_open_clip(name, "RN101-quickgelu", 64, layers=[1, 1, 11, 1]),
+    "clip-rn50x4-shallow": lambda name: shallow_open_clip(name, "RN50x4-quickgelu", 96, layers=[1, 1, 2, 1]),
     "clip-vit-b-16-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-16"), 49406, 49407),
     "clip-vit-b-32-openclip": lambda name: open_clip_model(name, open_clip.get_model_config("ViT-B-32"), 49406, 49407),
 }
