@@ -7,7 +7,7 @@ DEMO_OUTPUT ?= demo-output
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test setup doctor bench accuracy format lint docs check
+.PHONY: help demo test setup doctor bench accuracy evaluation format lint docs check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: setup ## the kernels against naive ones (docs/benchmarks.md)
 
 accuracy: setup ## measure the errors of docs/accuracy.md
 	HEATLENS_ACCURACY=1 $(CARGO) test --release --test models --test image
+
+evaluation: setup ## run the commands of docs/evaluation.md and write what they print
+	HEATLENS_EVALUATION=1 $(CARGO) test --release --test evaluation
 
 format: ## is the code formatted?
 	@echo '== format'

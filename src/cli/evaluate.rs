@@ -1,6 +1,5 @@
 //! `heatlens evaluate`: how good is a filter on images that it has never seen?
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -128,7 +127,7 @@ fn text(evaluation: &Evaluation) -> String {
             ("caught at the threshold", Align::Left),
         ];
         text += &table(header, &methods.iter().map(method_row).collect::<Vec<_>>());
-        text += &winner(methods);
+        text += &winners(methods);
     }
     text += "\naccuracy (%) of the least suspicious images, by the share of them that is kept\n";
     let header = ["method", "AURC", "95 %", "90 %", "80 %", "70 %", "50 %"].map(|name| (name, Align::Left));
@@ -157,22 +156,23 @@ fn name(method: &str, role: Role) -> String {
     format!("{method}{}", if role == Role::Filter { " *" } else { "" })
 }
 
-/// Which baseline ranks the defects better than the filter, if any does.
-fn winner(methods: &[MethodResult]) -> String {
+/// Which baselines rank the defects better than the filter, and which don't.
+fn winners(methods: &[MethodResult]) -> String {
     let auroc = |result: &MethodResult| Some(result.detection?.auroc.value);
     let of = |role: Role| methods.iter().filter(move |result| result.role == role);
-    let best = of(Role::Baseline).max_by(|a, b| auroc(a).partial_cmp(&auroc(b)).unwrap_or(Ordering::Equal));
-    match (of(Role::Filter).find_map(auroc), best.and_then(|best| Some((&best.method, auroc(best)?)))) {
-        (Some(ours), Some((best, theirs))) if theirs > ours => {
-            format!("a baseline ranks them better than the filter: {best}, AUROC {theirs:.3} against {ours:.3}\n")
-        }
-        (Some(ours), Some((best, theirs))) => {
-            format!(
-                "no baseline ranks them better than the filter; the best is {best}, AUROC {theirs:.3} against {ours:.3}\n"
-            )
-        }
-        _ => String::new(),
-    }
+    let Some(ours) = of(Role::Filter).find_map(auroc) else { return String::new() };
+    let baselines = of(Role::Baseline).filter_map(|result| Some((&result.method, auroc(result)?)));
+    let (better, others): (Vec<_>, Vec<_>) = baselines.partition(|(_, theirs)| *theirs > ours);
+    let list = |mut of: Vec<(&String, f64)>| {
+        of.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let named: Vec<String> = of.iter().map(|(name, auroc)| format!("{name} {auroc:.3}")).collect();
+        if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+    };
+    format!(
+        "baselines that rank them better than the filter's {ours:.3}: {}; not better: {}\n",
+        list(better),
+        list(others)
+    )
 }
 
 fn method_row(result: &MethodResult) -> [String; 5] {
