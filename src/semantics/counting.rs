@@ -74,3 +74,57 @@ fn count(device: &Device, scores: &Tensor, other: Option<&Tensor>, groups: &[Vec
     }
     Ok(maps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::DeviceOptions;
+    use crate::kernels::cases::noise;
+    use crate::semantics::map_table::MapTable;
+    use crate::semantics::{Distance, Fraction, Membership, StoredMap, reference};
+
+    /// Scores of few distinct values, so that ties are common.
+    fn scores(images: usize, concepts: usize) -> Tensor {
+        Tensor::new(
+            [images, concepts],
+            noise(5, images * concepts).iter().map(|value| (value * 40.0).round()).collect(),
+        )
+    }
+
+    #[test]
+    fn counts_and_distances_of_thousands_of_concepts_are_those_of_the_definition() {
+        let device = Device::best().unwrap();
+        // A map takes 25 MB: three don't fit one dispatch.
+        let scores = scores(9, 2503);
+        let groups = [vec![0, 2, 4, 6, 8], vec![1, 3], vec![8, 7, 6, 5, 4, 3]];
+        let maps = count_maps(&device, &scores, &groups).unwrap();
+        for (map, rows) in maps.iter().zip(&groups) {
+            assert_eq!(map, &reference::counts(&scores, rows).unwrap());
+        }
+        let table = MapTable::new(2503, 3, 1, |class, _| {
+            Some(StoredMap::new(&maps[class], Distance::Cosine, Fraction::HALF, Membership::Outside))
+        });
+        let found = table.run(&device, &scores.select_rows(&[1, 7]), &[0, 1]).unwrap();
+        for (found, (row, class)) in found.iter().zip([(1, 0), (7, 1)]) {
+            let expected =
+                reference::distance(scores.row(row), &maps[class], Distance::Cosine, Fraction::HALF).unwrap();
+            assert!((found[0].unwrap() - expected).abs() < 1e-5, "{found:?} {expected}");
+        }
+    }
+
+    #[test]
+    fn counts_in_turns_are_those_at_once() {
+        let scores = scores(300, 61);
+        let groups = [(0..300).collect(), (0..300).step_by(7).collect(), vec![299, 0], Vec::new()];
+        // Room for one map, and for 60 rows of scores, at a time.
+        let options = DeviceOptions { max_binding_bytes: Some(4 * 61 * 61), ..DeviceOptions::default() };
+        let [whole, tight] = [DeviceOptions::default(), options].map(|options| {
+            let device = Device::open(&options).unwrap();
+            (count_maps(&device, &scores, &groups).unwrap(), count_joint(&device, &scores, &scores, &groups).unwrap())
+        });
+        assert_eq!(whole, tight);
+        for (map, rows) in whole.0.iter().zip(&groups) {
+            assert_eq!(map, &reference::counts(&scores, rows).unwrap());
+        }
+    }
+}

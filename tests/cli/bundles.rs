@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use heatlens::semantics::statistics::{rank_test, two_sided_p};
+
 use super::fixture::{CLASSES, fixture, heatlens};
 use super::given::{Row, edit};
 
@@ -214,6 +216,67 @@ fn suggest_ranks_a_vocabulary() {
         let class = found["classes"][0].as_str().unwrap();
         let few = fixture().json(&[&suggest[..], &[words, "--class", class, "--top", "3"]].concat());
         assert_eq!((&few["classes"], few["words"].as_array().unwrap().len()), (&serde_json::json!([class]), 3));
+    }
+}
+
+/// Rows of this many columns, each brought to norm 1.
+fn unit_rows(data: &[f32], columns: usize) -> Vec<Vec<f64>> {
+    let unit = |row: &[f32]| {
+        let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        row.iter().map(|&value| f64::from(value) / norm).collect()
+    };
+    data.chunks_exact(columns).map(unit).collect()
+}
+
+/// Thousands of words, scored in tiles, against a plain computation in f64 from embeddings that other commands give.
+#[test]
+fn suggest_is_exact_over_thousands_of_words() {
+    let root = tempfile::tempdir().unwrap();
+    let file = |name: &str| root.path().join(name).display().to_string();
+    let words: Vec<String> = (0..2100).map(|word| format!("w{word}")).collect();
+    fs::write(file("words.txt"), words.join("\n")).unwrap();
+    let prompts: Vec<String> = words.iter().map(|word| format!("a photo of a {word}.")).collect();
+    fs::write(file("prompts.txt"), prompts.join("\n")).unwrap();
+    let (bundle, clip) = (path("bundle"), path("clip"));
+    fixture().run(&["embed", "--model", &clip, "--text", &file("prompts.txt"), "-o", &file("embeddings.safetensors")]);
+    fixture().run(&["export", &bundle, "-o", &file("arrays")]);
+
+    let bytes = fs::read(file("embeddings.safetensors")).unwrap();
+    let embeddings = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let embeddings = embeddings.tensor("embeddings").unwrap();
+    let columns = embeddings.shape()[1];
+    let values: Vec<f32> =
+        embeddings.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let directions = unit_rows(&values, columns);
+    let mean: Vec<f64> =
+        (0..columns).map(|at| directions.iter().map(|row| row[at]).sum::<f64>() / words.len() as f64).collect();
+    let array = |name: &str| npyz::NpyFile::new(fs::File::open(file(&format!("arrays/{name}.npy"))).unwrap()).unwrap();
+    let images = unit_rows(&array("clip").into_vec::<f32>().unwrap(), columns);
+    let [labels, predictions] = ["labels", "predictions"].map(|name| array(name).into_vec::<i64>().unwrap());
+
+    let args = ["concepts", "suggest", &bundle, "--vocabulary", &file("words.txt"), "--space", "clip", "--top", "60"];
+    let found = fixture().json(&[&args[..], &["--json"]].concat());
+    assert_eq!(found["tested"], words.len());
+    let classes = found["classes"].as_array().unwrap();
+    let spread = found["spread"].as_f64().unwrap();
+    for suggestion in found["words"].as_array().unwrap() {
+        let word = words.iter().position(|word| *word == suggestion["word"]).unwrap();
+        let score = |image: &[f64]| -> f64 {
+            image.iter().zip(directions[word].iter().zip(&mean)).map(|(x, (q, mean))| x * (q - mean)).sum()
+        };
+        let group = |class: usize, is_correct: bool| -> Vec<f64> {
+            let rows = (0..images.len()).filter(|&row| labels[row] == class as i64);
+            rows.filter(|&row| (predictions[row] == labels[row]) == is_correct).map(|row| score(&images[row])).collect()
+        };
+        let strata = classes.iter().map(|class| CLASSES.iter().position(|name| class == name).unwrap());
+        let strata: Vec<_> = strata.map(|class| [group(class, true), group(class, false)]).collect();
+        let expected = rank_test(&strata).unwrap();
+        let pairs: usize = strata.iter().map(|[a, b]| a.len() * b.len()).sum();
+        // A pair of scores that f32 rounds past each other is one pair less.
+        let auroc = suggestion["auroc"]["value"].as_f64().unwrap();
+        assert!((auroc - expected.auroc).abs() <= 1.01 / pairs as f64, "{suggestion} {expected:?}");
+        let p = two_sided_p(expected.z / spread);
+        assert!((suggestion["p"].as_f64().unwrap() - p).abs() < 0.05, "{suggestion} {p}");
     }
 }
 
