@@ -133,6 +133,15 @@ fn ranking_metrics() {
 }
 
 #[test]
+fn accuracies_at_coverages() {
+    for (args, expected) in cases("accuracy_at") {
+        let wrong: Vec<bool> = numbers(&args["errors"]).into_iter().map(|mark| mark == 1.0).collect();
+        let found = Ranking::new(&numbers(&args["scores"]), &wrong).unwrap().accuracy_at(number(&args, "coverage"));
+        expect_close(found.expect("images"), expected.as_f64().expect("an accuracy"), 1e-12, 0.0, &args);
+    }
+}
+
+#[test]
 fn beta_quantiles() {
     for (args, expected) in cases("beta_quantile") {
         let found = beta_quantile(number(&args, "q"), number(&args, "a"), number(&args, "b"));

@@ -277,7 +277,7 @@ fn text(story: &Story) -> String {
 
 /// What the filter and the softmax catch of one kind of defect, and how well the two and the filter's heatmap alone rank it.
 fn kind_row(method: &Method, kind: &KindResult) -> [String; 8] {
-    let heatmap = Method { combination: None, ..method.clone() }.to_string();
+    let heatmap = method.heatmap_alone().unwrap_or_else(|| method.to_string());
     let of = |name: &str| kind.methods.iter().find(|method| method.method == name);
     let [own, heatmap, softmax] = [&method.to_string(), &heatmap, Baseline::MaximumSoftmax.name()].map(of);
     let caught = |method: Option<&MethodResult>| {

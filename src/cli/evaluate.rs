@@ -6,7 +6,7 @@ use clap::Subcommand;
 use heatlens::models::Clip;
 use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
-    Accuracy, EvaluateOptions, Evaluation, Kept, KindResult, MethodResult, Role, SelectiveResult,
+    Accuracy, EvaluateOptions, Evaluation, Kept, KindResult, Method, MethodResult, Role, SelectiveResult,
 };
 use heatlens::weights::ModelFiles;
 use heatlens::{Error, Filter, Result, files};
@@ -127,7 +127,7 @@ fn text(evaluation: &Evaluation) -> String {
             ("caught at the threshold", Align::Left),
         ];
         text += &table(header, &methods.iter().map(method_row).collect::<Vec<_>>());
-        text += &winners(methods);
+        text += &winners(method, methods);
     }
     text += "\naccuracy (%) of the least suspicious images, by the share of them that is kept\n";
     let header = ["method", "AURC", "95 %", "90 %", "80 %", "70 %", "50 %"].map(|name| (name, Align::Left));
@@ -156,23 +156,27 @@ fn name(method: &str, role: Role) -> String {
     format!("{method}{}", if role == Role::Filter { " *" } else { "" })
 }
 
-/// Which baselines rank the defects better than the filter, and which don't.
-fn winners(methods: &[MethodResult]) -> String {
+/// Which baselines rank the defects better than the filter, and which don't; the heatmap alone counts as one where the filter combines it.
+fn winners(method: &Method, methods: &[MethodResult]) -> String {
     let auroc = |result: &MethodResult| Some(result.detection?.auroc.value);
-    let of = |role: Role| methods.iter().filter(move |result| result.role == role);
-    let Some(ours) = of(Role::Filter).find_map(auroc) else { return String::new() };
-    let baselines = of(Role::Baseline).filter_map(|result| Some((&result.method, auroc(result)?)));
-    let (better, others): (Vec<_>, Vec<_>) = baselines.partition(|(_, theirs)| *theirs > ours);
-    let list = |mut of: Vec<(&String, f64)>| {
+    let Some(ours) = methods.iter().find(|result| result.role == Role::Filter).and_then(auroc) else {
+        return String::new();
+    };
+    let alone = method.heatmap_alone();
+    let rival = |result: &MethodResult| match result.role {
+        Role::Baseline => Some((result.method.clone(), auroc(result)?)),
+        Role::Alternative if alone.as_ref() == Some(&result.method) => {
+            Some(("its heatmap alone".to_owned(), auroc(result)?))
+        }
+        _ => None,
+    };
+    let (better, others): (Vec<_>, Vec<_>) = methods.iter().filter_map(rival).partition(|(_, theirs)| *theirs > ours);
+    let list = |mut of: Vec<(String, f64)>| {
         of.sort_by(|a, b| b.1.total_cmp(&a.1));
         let named: Vec<String> = of.iter().map(|(name, auroc)| format!("{name} {auroc:.3}")).collect();
         if named.is_empty() { "none".to_owned() } else { named.join(", ") }
     };
-    format!(
-        "baselines that rank them better than the filter's {ours:.3}: {}; not better: {}\n",
-        list(better),
-        list(others)
-    )
+    format!("better than the filter's AUROC of {ours:.3}: {}; not better: {}\n", list(better), list(others))
 }
 
 fn method_row(result: &MethodResult) -> [String; 5] {

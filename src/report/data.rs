@@ -214,6 +214,8 @@ pub struct MethodScores {
     pub name: String,
     /// What it is to the filter.
     pub role: Role,
+    /// Whether it is the filter's heatmap without the softmax that the filter combines it with.
+    pub is_heatmap_alone: bool,
     /// Area under the receiver operating characteristic.
     pub auroc: Estimate,
     /// Area under precision and recall.

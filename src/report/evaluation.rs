@@ -3,7 +3,7 @@
 use super::assemble::{counted, fact};
 use super::data::{CoverageCurve, DefectKind, Estimate, Evaluation, MethodScores};
 use super::summary::percent;
-use crate::semantics::{self, KindResult, MethodResult, Role};
+use crate::semantics::{self, KindResult, Method, MethodResult, Role};
 
 /// The page's part of an evaluation. What couldn't be measured for want of defects becomes a notice.
 pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
@@ -34,7 +34,7 @@ pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
         facts: facts(found),
         notices,
         false_rejects: found.kept.false_rejects.unwrap_or(unknown),
-        kinds: found.kinds.iter().map(defect_kind).collect(),
+        kinds: found.kinds.iter().map(|kind| defect_kind(&found.method, kind)).collect(),
         // The alternatives' curves would hide the others.
         curves: found.selective.iter().filter(|result| result.role != Role::Alternative).map(curve).collect(),
     }
@@ -66,12 +66,14 @@ fn facts(found: &semantics::Evaluation) -> Vec<super::Fact> {
     facts
 }
 
-fn defect_kind(found: &KindResult) -> DefectKind {
+fn defect_kind(filter: &Method, found: &KindResult) -> DefectKind {
+    let alone = filter.heatmap_alone();
     let method = |result: &MethodResult| {
         let detection = result.detection?;
         Some(MethodScores {
             name: method_name(&result.method, result.role),
             role: result.role,
+            is_heatmap_alone: alone.as_ref() == Some(&result.method),
             auroc: detection.auroc,
             aupr: detection.aupr,
             fpr95: detection.fpr95,
@@ -99,7 +101,7 @@ fn method_name(name: &str, role: Role) -> String {
 mod tests {
     use super::*;
     use crate::semantics::{
-        Calibration, CoveragePoint, Detection, Distance, Kept, Method, ModelIdentity, ScoreMode, Selective,
+        Calibration, Combination, CoveragePoint, Detection, Distance, Kept, ModelIdentity, ScoreMode, Selective,
         SelectiveResult,
     };
 
@@ -151,7 +153,13 @@ mod tests {
             method: Method {
                 distance: Distance::Cosine,
                 scores: ScoreMode::Raw,
-                combination: None,
+                combination: Some(Combination {
+                    intercept: 0.0,
+                    heatmap: 1.0,
+                    log_odds: -1.0,
+                    correct: 20,
+                    misclassified: 10,
+                }),
                 calibration: Calibration { own: None, pooled: None },
             },
             kept,
@@ -161,7 +169,8 @@ mod tests {
                     "misclassified",
                     0,
                     vec![
-                        method("cosine raw", Role::Filter, 0.8),
+                        method("cosine raw + softmax", Role::Filter, 0.8),
+                        method("cosine raw", Role::Alternative, 0.7),
                         method("l1 raw", Role::Alternative, 0.95),
                         method("max-softmax", Role::Baseline, 0.9),
                     ],
@@ -181,8 +190,10 @@ mod tests {
         let page = page(&found);
         assert_eq!(page.false_rejects.value, 0.06);
         let methods = &page.kinds[0].methods;
-        assert_eq!((methods[0].name.as_str(), methods[0].role), ("filter (cosine raw)", Role::Filter));
-        assert_eq!((methods[2].name.as_str(), methods[2].auroc.value), ("max softmax", 0.9));
+        assert_eq!((methods[0].name.as_str(), methods[0].role), ("filter (cosine raw + softmax)", Role::Filter));
+        let alone: Vec<bool> = methods.iter().map(|method| method.is_heatmap_alone).collect();
+        assert_eq!(alone, [false, true, false, false]);
+        assert_eq!((methods[3].name.as_str(), methods[3].auroc.value), ("max softmax", 0.9));
         assert_eq!(page.curves.len(), 2);
         assert_eq!((page.kinds[0].n, page.kinds[0].n_correct, page.kinds[1].methods.len()), (8, 90, 0));
         assert_eq!(page.curves[0].points, [(0.5, 0.75)]);

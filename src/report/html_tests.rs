@@ -75,6 +75,7 @@ fn method(name: &str, role: Role, auroc: f64) -> MethodScores {
     MethodScores {
         name: name.to_owned(),
         role,
+        is_heatmap_alone: false,
         auroc: estimate(auroc),
         aupr: estimate(auroc - 0.2),
         fpr95: estimate(1.1 - auroc),

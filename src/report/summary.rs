@@ -147,7 +147,7 @@ pub(super) struct Contest<'a> {
     name: &'a str,
     n: u64,
     n_correct: u64,
-    /// The filter and the baselines.
+    /// The filter, its heatmap alone, and the baselines.
     methods: Vec<&'a MethodScores>,
     /// What the filter might have been.
     alternatives: Vec<&'a MethodScores>,
@@ -170,12 +170,16 @@ struct Best<'a> {
 pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
     let filter = kind.methods.iter().find(|method| method.role == Role::Filter)?;
     let (alternatives, methods): (Vec<_>, Vec<_>) =
-        kind.methods.iter().partition(|method| method.role == Role::Alternative);
+        kind.methods.iter().partition(|method| method.role == Role::Alternative && !method.is_heatmap_alone);
     let by = |figure: &dyn Fn(&MethodScores) -> f64| {
         methods.iter().copied().max_by(|a, b| figure(a).total_cmp(&figure(b))).unwrap_or(filter)
     };
     let baselines = methods.iter().copied().filter(|method| method.role == Role::Baseline);
     let rival = baselines.max_by(|a, b| a.auroc.value.total_cmp(&b.auroc.value));
+    let alone = methods.iter().find(|method| method.is_heatmap_alone && method.auroc.value > filter.auroc.value);
+    let alone = alone.map_or_else(String::new, |alone| {
+        format!(" The filter’s heatmap alone ranks them better: AUROC {:.3}.", alone.auroc.value)
+    });
     let detects = methods.iter().any(|method| method.detection.is_some());
     Some(Contest {
         name: &kind.name,
@@ -189,9 +193,9 @@ pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
             detection: detects.then(|| by(&|m| m.detection.map_or(-1.0, |d| d.value)).name.as_str()),
         },
         baseline_wins: rival.is_some_and(|rival| rival.auroc.value > filter.auroc.value),
+        verdict: rival.map_or_else(|| "No baseline was measured.".to_owned(), |rival| verdict(filter, rival)) + &alone,
         methods,
         alternatives,
-        verdict: rival.map_or_else(|| "No baseline was measured.".to_owned(), |rival| verdict(filter, rival)),
     })
 }
 

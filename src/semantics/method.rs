@@ -63,6 +63,11 @@ pub struct Method {
 }
 
 impl Method {
+    /// The name of the same method without the softmax; none where it has none anyway.
+    pub fn heatmap_alone(&self) -> Option<String> {
+        self.combination.map(|_| configuration(self.distance, self.scores, false))
+    }
+
     /// The score of an image with the given heatmap score and log-odds of the largest softmax probability. Larger is more
     /// suspicious; none without a heatmap score.
     pub fn score(&self, heatmap: Option<f64>, log_odds: f64) -> Option<f64> {

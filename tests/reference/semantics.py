@@ -31,6 +31,7 @@ ABOUT = {
     "aupr": "average precision: sum over distinct thresholds of (recall step) x precision, ties taken together",
     "fpr95": "false-positive rate at the highest threshold whose true-positive rate (score >= threshold) is at least 0.95",
     "aurc": "mean over k = 1..n of the error rate among the k least suspicious, averaged over all orders of tied scores",
+    "accuracy_at": "accuracy among the ceil(coverage x n) least suspicious, averaged over all orders of tied scores; `errors` as in aurc",
     "rank_test": "[auroc, two-sided p] of lists of (first group, second group): U summed over strata, normal approximation with tie "
     "correction and without continuity correction; one stratum is scipy's mannwhitneyu",
     "null_scale": "median |z| over that of a standard normal variable: the median absolute deviation from 0, scaled to it",
@@ -118,6 +119,16 @@ def aurc_by_brute_force(scores, errors):
     return sum(areas) / len(areas)
 
 
+def accuracy_at(scores, errors, coverage):
+    """The accuracy of the least suspicious in exact fractions: tied inputs share their group's mean error."""
+    kept = max(1, math.ceil(Fraction(coverage) * len(scores)))
+    risks = []
+    for score in sorted(set(scores)):
+        group = [error for s, error in zip(scores, errors) if s == score]
+        risks += [Fraction(sum(group), len(group))] * len(group)
+    return 1 - sum(risks[:kept]) / kept
+
+
 def detection():
     """Ranking metrics on separated, reversed, tied, constant, rare-positive and random scores (larger = more suspicious)."""
     random = np.random.default_rng(11)
@@ -141,6 +152,9 @@ def detection():
         if len(scores) <= 7:
             assert aurc(scores, positive) == aurc_by_brute_force(scores, positive)
         case("aurc", float(aurc(scores, positive)), scores=scores, errors=positive)
+        for coverage in ("1", "0.95", "0.9", "0.7", "0.5"):
+            found = float(accuracy_at(scores, positive, coverage))
+            case("accuracy_at", found, scores=scores, errors=positive, coverage=float(coverage))
     case("aurc", 0.0, scores=[0.3, 0.1], errors=[0, 0])
     case("aurc", 1.0, scores=[0.3], errors=[1])
 
