@@ -2,7 +2,7 @@
 
 use heatlens::semantics::statistics::{
     FisherExact, Interval, Paired, benjamini_hochberg, beta_quantile, correlation_interval, mcnemar_exact, newcombe,
-    newcombe_paired, null_scale, rank_test, wilson,
+    newcombe_paired, null_scale, rank_test, two_sided_p, wilson,
 };
 use heatlens::semantics::{Fraction, Logistic, Ranking, Threshold};
 use serde_json::Value;
@@ -197,6 +197,20 @@ fn spreads_of_many_statistics() {
         expect_close(null_scale(&numbers(&args["z"])), expected, 1e-12, 0.0, &args);
     }
     assert_eq!(null_scale(&[]), 1.0);
+}
+
+/// Of a thousand tests that all move together, chance flags most, and the spread of all of them those that stand out.
+#[test]
+fn what_stands_out_of_a_wide_spread_is_flagged() {
+    let ordinary = (1..=990).map(|rank| beta_quantile(f64::from(rank) / 991.0, 8.0, 8.0) * 60.0 - 30.0);
+    let z: Vec<f64> = ordinary.chain((0..10).map(|word| 45.0 + f64::from(word))).collect();
+    let flagged = |scale: f64| {
+        let p: Vec<f64> = z.iter().map(|z| two_sided_p(z / scale)).collect();
+        benjamini_hochberg(&p, 0.05).flagged
+    };
+    assert!(flagged(1.0).iter().filter(|&&flagged| flagged).count() > 600);
+    let flagged = flagged(null_scale(&z));
+    assert!(flagged.iter().enumerate().all(|(word, &flagged)| flagged == (word >= 990)));
 }
 
 #[test]

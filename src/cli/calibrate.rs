@@ -21,8 +21,8 @@ use super::output::{Align, Outcome, percent, table};
 ///
 /// Distance, scores and whether the heatmap score is combined with the softmax (by logistic regression) are chosen by
 /// cross-validation on one half of the images, by how well misclassified ones are told from correct ones, unless they are given;
-/// the other half sets the threshold. With fewer than ten misclassified images in the first half the filter is cosine, raw, not
-/// combined, and all images set the threshold.
+/// the other half sets the threshold. With fewer than ten misclassified images in the first half, or too few correct ones in the other
+/// for the false-reject rate, the filter is cosine, raw, not combined, and all images set the threshold.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens calibrate bundle --images photos/calibrate -o model.heatlens

@@ -60,6 +60,15 @@ fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
     for key in ["choice", "distance", "scores", "combination", "calibration", "alternatives", "baselines"] {
         assert_eq!(found[key], again[key], "{key}");
     }
+    let evaluated = |images: &Path, batch: &str| {
+        let [filter, images] = [filter.as_path(), images].map(|path| path.to_str().unwrap());
+        let args = ["evaluate", "filter", "--filter", filter, "--images", images, "--allow-overlap"];
+        fixture().json(&[&args[..], &["--json", "--batch", batch]].concat())
+    };
+    let (found, again) = (evaluated(&images, "7"), evaluated(&moved, "3"));
+    for key in ["accuracy", "kept", "kinds", "selective"] {
+        assert_eq!(found[key], again[key], "{key}");
+    }
     let given = calibrate(&images, &filter, &["--distance", "l1", "--scores", "centered", "--combine", "always"]);
     assert_eq!((&given["distance"], &given["scores"]), (&"l1".into(), &"centered".into()));
     assert!(given["combination"].is_object() && given["choice"]["candidates"].as_array().unwrap().len() == 1);
