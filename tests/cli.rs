@@ -13,6 +13,7 @@ mod cli {
     mod inspect;
     mod models;
     mod outputs;
+    mod plants;
     mod project_file;
 }
 

@@ -132,7 +132,7 @@ fn compute(args: &Args, context: &Context) -> Result<Story> {
         ("--attacked", eps8),
         ("-o", evaluation.clone().into()),
     ]);
-    let measured = evaluate::compute(&parse([vec!["filter".into()], argv].concat())?, context)?;
+    let measured = evaluate::compute(&parse(argv)?, context)?;
     lap("evaluate");
 
     let argv = options(&[("--evaluation", evaluation.into()), ("-o", page.clone().into())]);
@@ -244,7 +244,13 @@ fn text(story: &Story) -> String {
         totals.n, totals.head, totals.encoder, totals.undetermined
     );
     if let Some(rate) = &totals.false_encoder_rate {
-        text += &format!("                     on correct pictures the encoder is blamed in {}\n", percent(rate.value));
+        text += &format!(
+            "                     the zero-shot oracle: head {}, encoder {}, undetermined {}; on correct pictures it blames the encoder in {}\n",
+            totals.zero_shot.head,
+            totals.zero_shot.encoder,
+            totals.zero_shot.undetermined,
+            percent(rate.value)
+        );
     }
 
     let rejects = evaluation.kept.false_rejects.map_or(f64::NAN, |found| found.value);

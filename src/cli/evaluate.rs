@@ -15,6 +15,8 @@ use super::Context;
 use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch, name_overlap};
 use super::output::{Align, Outcome, estimate, percent, table};
 
+mod localization;
+
 /// Measure what heatlens makes on images that nothing was made from
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -25,6 +27,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Filter(FilterArgs),
+    Localization(localization::Args),
 }
 
 /// Measure a filter: which misclassifications and attacks it catches, beside the usual baselines
@@ -38,7 +41,7 @@ enum What {
 #[command(after_help = "Examples:
   heatlens evaluate filter --filter model.heatlens --images photos/test
   heatlens evaluate filter --filter model.heatlens --images photos/test --attacked pgd8=attacked/eps8 -o eval.json")]
-struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// The file that `heatlens calibrate` wrote
     #[arg(long, value_name = "model.heatlens")]
     filter: PathBuf,
@@ -65,14 +68,18 @@ struct FilterArgs {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
-    let evaluation = compute(args, context)?;
-    context.print(&evaluation, || text(&evaluation))?;
-    Ok(Outcome::Done)
+    match &args.what {
+        What::Filter(args) => {
+            let evaluation = compute(args, context)?;
+            context.print(&evaluation, || text(&evaluation))?;
+            Ok(Outcome::Done)
+        }
+        What::Localization(args) => localization::run(args, context),
+    }
 }
 
 /// Evaluates the filter, and writes the figures where that was asked for.
-pub(crate) fn compute(args: &Args, context: &Context) -> Result<Evaluation> {
-    let What::Filter(args) = &args.what;
+pub(crate) fn compute(args: &FilterArgs, context: &Context) -> Result<Evaluation> {
     args.evaluation.as_deref().map(check_output).transpose()?;
     let filter = Filter::open(context.device()?, &args.filter, args.classifier.as_deref())?;
     context.global.check_precision(&args.filter, filter.header().classifier.precision)?;
@@ -95,7 +102,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Evaluation> {
 }
 
 /// Writes an evaluation as JSON.
-fn save(evaluation: &Evaluation, path: &Path) -> Result<()> {
+fn save(evaluation: &impl serde::Serialize, path: &Path) -> Result<()> {
     files::write_atomic(path, |file| {
         serde_json::to_writer_pretty(&mut *file, evaluation)
             .map_err(std::io::Error::from)

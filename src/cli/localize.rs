@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use heatlens::semantics::{Change, ClassTally, HeatmapRule, Localization, LocalizeOptions, OracleTable, Tally};
+use heatlens::semantics::{
+    Change, ClassTally, HeatmapRule, Localization, LocalizeOptions, Oracle, OracleTable, SHORTFALL, Tally, Verdicts,
+};
 use heatlens::{Bundle, Result};
 
 use super::Context;
@@ -11,18 +13,28 @@ use super::output::{Align, Outcome, percent, table};
 
 /// Tell for each misclassified image whether the encoder lost its meaning or the head misread it
 ///
-/// The zero-shot oracle takes the class whose prompt is nearest to the aligned feature. If that is the true class, the feature
-/// still carries the meaning: the head is at fault; otherwise the encoder. Where CLIP itself doesn't recognise the image, the
-/// verdict is undetermined. The heatmap oracle is a second opinion by the distance to the class's map.
+/// By default a head is refitted to the features: where it would have got the image right, and the classifier's own head misreads
+/// even typical features of the class, the head is at fault; otherwise the encoder. The published zero-shot oracle instead takes the
+/// class whose prompt is nearest to the aligned feature: if that is the true class, it blames the head, and where CLIP itself doesn't
+/// recognise the image, it leaves the verdict undetermined. The heatmap oracle is a second opinion by the distance to the class's map.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens localize bundle
+  heatlens localize bundle --oracle zero-shot --margin 0.01
   heatlens localize bundle --json | jq .totals")]
 pub(crate) struct Args {
     /// The bundle that `heatlens build` wrote
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// The oracle's margin (top-1 less top-2 cosine) under which a verdict is undetermined
+    /// Whose verdicts are given: counterfactual (refitted head and typical features), zero-shot (the published one), or refit (head
+    /// wherever a refitted head is right)
+    #[arg(long, value_name = "ORACLE", default_value_t = Oracle::default())]
+    oracle: Oracle,
+    /// By how many standard deviations the own head's margin on a typical feature must fall short of a refitted head's for the
+    /// counterfactual oracle to blame it
+    #[arg(long, value_name = "X", default_value_t = SHORTFALL)]
+    shortfall: f64,
+    /// The zero-shot oracle's margin (top-1 less top-2 cosine) under which its verdict is undetermined
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     margin: f32,
     /// How the heatmap oracle decides
@@ -52,24 +64,36 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Localization> {
         HeatmapRuleArg::Percentile => HeatmapRule::Percentile,
         HeatmapRuleArg::Nearer => HeatmapRule::Nearer,
     };
-    let options = LocalizeOptions { margin: args.margin, heatmap_rule };
+    let options = LocalizeOptions { oracle: args.oracle, shortfall: args.shortfall, margin: args.margin, heatmap_rule };
     bundle.localize(context.device()?, &options, &context.progress)
 }
 
 fn text(localization: &Localization) -> String {
-    let Localization { totals, classes, .. } = localization;
+    let Localization { totals, classes, options, .. } = localization;
     let Tally { n, head, encoder, undetermined, .. } = totals;
-    let mut text = format!("{n} misclassified images: head {head}, encoder {encoder}, undetermined {undetermined}\n");
+    let mut text = format!(
+        "{n} misclassified images, by the {} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n",
+        options.oracle
+    );
+    for (oracle, verdicts) in Oracle::ALL.into_iter().zip([totals.counterfactual, totals.zero_shot, totals.refit]) {
+        if oracle != options.oracle {
+            let Verdicts { head, encoder, undetermined } = verdicts;
+            text += &format!("  by the {oracle} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n");
+        }
+    }
     if let Some(bounds) = &totals.head_share {
-        text += &format!("the head's share lies between {} and {}", percent(bounds.low), percent(bounds.high));
+        text += &match undetermined {
+            0 => format!("the head's share is {}", percent(bounds.low)),
+            _ => format!("the head's share lies between {} and {}", percent(bounds.low), percent(bounds.high)),
+        };
         text += &match totals.agreement.share() {
-            Some(share) => format!("; both oracles agree on {} of {}\n", percent(share), totals.compared),
+            Some(share) => format!("; it and the heatmaps agree on {} of {}\n", percent(share), totals.compared),
             None => "\n".to_owned(),
         };
     }
     if let Some(rate) = &totals.false_encoder_rate {
         text += &format!(
-            "on correctly classified images the same rules blame the encoder in {} [{}, {}]\n",
+            "on correctly classified images the zero-shot oracle blames the encoder in {} [{}, {}]\n",
             percent(rate.value),
             percent(rate.low),
             percent(rate.high)
@@ -83,11 +107,11 @@ fn text(localization: &Localization) -> String {
         ("encoder", Align::Right),
         ("undet.", Align::Right),
         ("agree", Align::Right),
-        ("lost concepts", Align::Left),
+        ("own concepts lost", Align::Left),
         ("intruding concepts", Align::Left),
     ];
     text += &table(header, &classes.iter().map(class_row).collect::<Vec<_>>());
-    text += "\nwho says the label                both   oracle only   CLIP only   neither\n";
+    text += "\nwho says the label                both zero-shot only   CLIP only   neither\n";
     text += &oracle_row("misclassified images", &totals.errors);
     text += &oracle_row("correctly classified images", &totals.correct);
     text
@@ -102,7 +126,7 @@ fn class_row(class: &ClassTally) -> [String; 8] {
         encoder.to_string(),
         undetermined.to_string(),
         agreement.share().map_or_else(|| "–".to_owned(), percent),
-        strongest(&class.lost),
+        strongest(&class.missing),
         strongest(&class.intruding),
     ]
 }
@@ -116,5 +140,5 @@ fn strongest(changes: &[Change]) -> String {
 
 fn oracle_row(name: &str, table: &OracleTable) -> String {
     let OracleTable { both, oracle_only, clip_only, neither } = table;
-    format!("{name:<30}{both:>8}{oracle_only:>14}{clip_only:>12}{neither:>10}\n")
+    format!("{name:<30}{both:>8}{oracle_only:>15}{clip_only:>12}{neither:>10}\n")
 }

@@ -15,7 +15,7 @@ use crate::gpu::Device;
 use crate::progress::{Observer, step};
 use crate::semantics::{
     self, AlignerFigures, Bundle, Change, ClassFindings, Counts, Differential, Fault, HeatmapRule, ImageSet,
-    LocalizeOptions, ModelIdentity, OracleTable, Samples, ScoreMode, Space, TIE_TOLERANCE, Tally,
+    LocalizeOptions, ModelIdentity, Oracle, OracleTable, Samples, ScoreMode, Space, TIE_TOLERANCE, Tally,
 };
 
 /// How many example images the report shows at most.
@@ -178,10 +178,27 @@ fn faults(found: &semantics::Localization, aligner: Option<&AlignerFigures>) -> 
 }
 
 fn rule(options: &LocalizeOptions) -> String {
-    let margin = if options.margin > 0.0 {
-        format!(" or when the oracle’s margin is below {}", options.margin)
-    } else {
-        String::new()
+    let first = match options.oracle {
+        Oracle::Counterfactual => format!(
+            "A head is refitted to the features. If it puts the label of a misclassified image above the prediction, and on a \
+             typical feature of the class the classifier’s own head falls short of it by more than {} standard deviations, the head is \
+             at fault, else the encoder.",
+            options.shortfall
+        ),
+        Oracle::Refit => {
+            "The head is at fault where a head refitted to the features of other images is right.".to_owned()
+        }
+        Oracle::ZeroShot => {
+            let margin = match options.margin {
+                margin if margin > 0.0 => format!(" or when the oracle’s margin is below {margin}"),
+                _ => String::new(),
+            };
+            format!(
+                "The oracle asks which class’s text the aligned feature of a misclassified image is nearest to: if that is the \
+                 label, the feature still carries the right meaning and the head is at fault, else the encoder. It is undetermined \
+                 when CLIP itself, on the image, doesn’t say the label{margin}."
+            )
+        }
     };
     let second = match options.heatmap_rule {
         HeatmapRule::Percentile => {
@@ -191,11 +208,7 @@ fn rule(options: &LocalizeOptions) -> String {
             "says encoder if the image’s map is nearer to the class’s missed map than to the correct one"
         }
     };
-    format!(
-        "The oracle asks which class’s text the aligned feature of a misclassified image is nearest to: if that is the \
-         label, the feature still carries the right meaning and the head is at fault, else the encoder. It is undetermined \
-         when CLIP itself, on the image, doesn’t say the label{margin}. A second oracle, from the maps, {second}."
-    )
+    format!("{first} A second oracle, from the maps, {second}.")
 }
 
 fn aligner_facts(figures: &AlignerFigures) -> Vec<Fact> {

@@ -125,7 +125,7 @@ impl Verdicts {
     }
 }
 
-/// The 2×2 table of (oracle says the label?) × (CLIP says the label?).
+/// The 2×2 table of (zero-shot oracle says the label?) × (CLIP says the label?).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct TwoByTwo {
     /// Both say the label.

@@ -211,8 +211,8 @@ fn the_tables_show_the_given_numbers() {
         "plane 10 6 2 2 80.0 %",
         "cat 5 1 2 2 –",
         "all 33 14 11 8 72.7 %",
-        "oracle says the label 14 3 oracle doesn’t 11 5",
-        "oracle says the label 240 12 oracle doesn’t 9 6",
+        "zero-shot oracle says the label 14 3 zero-shot oracle doesn’t 11 5",
+        "zero-shot oracle says the label 240 12 zero-shot oracle doesn’t 9 6",
         "3.4 % of the",
         "heatmap filter 0.761 [0.711, 0.811]",
         "12 345 correctly classified",
@@ -325,7 +325,7 @@ fn the_summary_tells_the_story() {
              are missed show less wings (−31) and metallic (−22), more wet (+31). (Points of a concept’s win rate against \
              the others.)",
             "Of 33 misclassified images, 14 are blamed on the head, 11 on the encoder and 8 on neither for certain, so the \
-             head’s share lies between 42.4 % and 66.7 %. On correctly classified images the same rule blames the encoder \
+             head’s share lies between 42.4 % and 66.7 %. On correctly classified images the zero-shot oracle blames the encoder \
              in 3.4 %.",
             "While it rejects 5.1 % of correctly classified images, the runtime filter catches: misclassified 36.1 % (max \
              softmax 44.3 %), pgd8 55.3 % (max softmax 21.1 %).",

@@ -111,7 +111,8 @@ fn localization(l: &Localization) -> Option<String> {
         percent(high)
     );
     if let Some(rate) = l.false_encoder {
-        text += &format!(" On correctly classified images the same rule blames the encoder in {}.", percent(rate));
+        text +=
+            &format!(" On correctly classified images the zero-shot oracle blames the encoder in {}.", percent(rate));
     }
     Some(text)
 }

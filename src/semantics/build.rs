@@ -97,7 +97,7 @@ impl Bundle {
         out: &Path,
     ) -> Result<Self> {
         let journal = Journal::open(&beside(out), &key(device, inputs, options)?)?;
-        let result = build(device, inputs, options, observer, &journal);
+        let result = build(device, inputs, options, observer, Some(&journal));
         let keep = result.as_ref().err().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
         let result = result.map_err(|e| if keep { e.hint("the same build goes on from here") } else { e });
         let result = result.and_then(|(mut bundle, thumbnails)| {
@@ -132,12 +132,13 @@ fn key(device: &Device, inputs: &BuildInputs<'_>, options: &BuildOptions) -> Res
     Ok(hash(text.as_bytes()))
 }
 
-fn build(
+/// The bundle and its images' thumbnails, which are only made where the finished batches are kept for writing.
+pub(super) fn build(
     device: &Device,
     inputs: &BuildInputs<'_>,
     options: &BuildOptions,
     observer: &dyn Observer,
-    journal: &Journal,
+    journal: Option<&Journal>,
 ) -> Result<(Bundle, Vec<Vec<u8>>)> {
     check(inputs)?;
     let mut notices = Vec::new();
@@ -150,8 +151,8 @@ fn build(
             scorer.record_classifier(plan, pixels[0]);
             scorer.record_clip(plan, pixels[1]);
         },
-        thumbnails: true,
-        journal: Some(journal),
+        thumbnails: journal.is_some(),
+        journal,
     };
     let mut collected = run_images(device, &pass, &inputs.images.samples, &options.run, observer)?;
     tell(&collected, observer);
@@ -218,6 +219,55 @@ fn build(
         thumbnails: PathBuf::new(),
     };
     Ok((bundle, thumbnails))
+}
+
+/// The bundle of another classifier and aligner on the images of `bundle`, from which all that is CLIP's is taken.
+///
+/// # Errors
+/// [`ErrorKind::Mismatch`] if models, aligner and classes don't fit each other; [`ErrorKind::Data`] if the images have changed; those
+/// of reading and running them.
+pub(super) fn rebuild(
+    device: &Device,
+    bundle: &Bundle,
+    inputs: &BuildInputs<'_>,
+    run: &RunOptions,
+    observer: &dyn Observer,
+) -> Result<Bundle> {
+    check(inputs)?;
+    let directions = Directions { concepts: bundle.directions.clone(), classes: bundle.class_directions.clone() };
+    let scorer = Scorer::new(inputs, &directions);
+    let pass = Pass {
+        stage: "images",
+        preprocess: &[inputs.classifier.preprocess()],
+        record: &|plan, pixels| scorer.record_classifier(plan, pixels[0]),
+        thumbnails: false,
+        journal: None,
+    };
+    let mut collected = run_images(device, &pass, &inputs.images.samples, run, observer)?;
+    if collected.hashes != bundle.samples.hashes {
+        let message = format!("{}: its images changed while they were used", inputs.images_path.display());
+        return Err(Error::new(ErrorKind::Data, message));
+    }
+    let mut rebuilt = Bundle { counts: None, aligner: inputs.aligner.clone(), ..bundle.clone() };
+    let samples = &mut rebuilt.samples;
+    samples.predictions = classes_of(&mut collected);
+    samples.features = collected.take("features");
+    samples.logits = collected.take("logits");
+    samples.scores = collected.take("scores");
+    samples.class_scores = collected.take("class_scores");
+    let right = samples.labels.iter().zip(&samples.predictions).filter(|(label, found)| label == found).count();
+    rebuilt.manifest.accuracy = right as f64 / samples.labels.len() as f64;
+    rebuilt.manifest.aligner = inputs.aligner.figures().cloned();
+    rebuilt.manifest.stores_counts = false;
+    let (classifier, path) = (inputs.classifier, inputs.classifier_path);
+    rebuilt.manifest.classifier =
+        ModelIdentity::new(path, classifier.sha256(), classifier.preprocess(), classifier.precision())?;
+    Ok(rebuilt)
+}
+
+/// The predictions of a pass.
+fn classes_of(collected: &mut Collected) -> Vec<usize> {
+    collected.take_integers("prediction").into_iter().map(|class| class as usize).collect()
 }
 
 fn check(inputs: &BuildInputs<'_>) -> Result<()> {
@@ -345,7 +395,7 @@ fn samples_of(mut collected: Collected, images: &Dataset) -> Samples {
     Samples {
         paths: collected.indices.iter().map(|index| of(index).path.clone()).collect(),
         labels: collected.indices.iter().map(label).collect(),
-        predictions: collected.take_integers("prediction").into_iter().map(|class| class as usize).collect(),
+        predictions: classes_of(&mut collected),
         features: collected.take("features"),
         logits: collected.take("logits"),
         clip: collected.take("clip"),

@@ -16,6 +16,7 @@ mod choose;
 mod compare;
 mod concepts;
 mod container;
+mod counterfactual;
 mod counting;
 mod diagnosis;
 mod differential;
@@ -38,6 +39,7 @@ mod map_table;
 mod merge;
 mod method;
 mod metrics;
+mod plants;
 mod reasons;
 pub mod reference;
 mod responsible;
@@ -62,6 +64,7 @@ pub use checks::{Annotations, CheckOptions, CheckResult, CheckVerdict, Checks, C
 pub use choose::{Candidate, Choice, FOLDS, LEAST_TO_CHOOSE};
 pub use compare::{ClassDrift, CompareOptions, Drift, PairDrift, PairedChange};
 pub use concepts::{Concepts, Templates, class_prompts, direction};
+pub use counterfactual::{Counterfactual, counterfactuals};
 pub use diagnosis::{ClassFindings, ImageSet, ScoreMode};
 pub use differential::{Differential, DifferentialCell, FALSE_DISCOVERY_RATE};
 pub use distance::{Distance, Membership, Products, StoredMap};
@@ -75,14 +78,18 @@ pub use forward::{RunOptions, embed_texts, usual_batch};
 pub use fraction::Fraction;
 pub use heatmap::{Cell, Counts, MINIMUM_SUPPORT, Map, Support};
 pub use lint::{Biased, Inseparable, Lint, LintOptions, PromptFault, Synonyms};
-pub use localize::{Evidence, HeatmapRule, Localization, LocalizeOptions, Sample, localize};
+pub use localize::{Evidence, HeatmapRule, Localization, LocalizeOptions, Oracle, SHORTFALL, Sample, localize};
 pub use logistic::{Logistic, RIDGE};
 pub use manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE};
 pub use method::{Combination, Method};
 pub use metrics::{Accuracy, COVERAGES, CoveragePoint, Detection, Ranking, Selective};
+pub use plants::{
+    BestShortfall, KindLocalization, LocalizationEvaluation, LocalizationInputs, LostConcept, OracleRow, Origin, Plant,
+    PlantResult, PlantedCause, evaluate_localization,
+};
 pub use reasons::{Reason, reasons};
 pub use responsible::{Change, PairChange, Responsible};
 pub use scores::{ContentOrder, Wins, centered, check_finite, class_balanced_means, near_ties};
 pub use sets::{Attacks, MapKind, Sets};
 pub use suggest::{SuggestOptions, Suggestion, Suggestions};
-pub use tally::{Agreement, ClassTally, Fault, OracleTable, Tally};
+pub use tally::{Agreement, ClassTally, Fault, OracleTable, Tally, Verdicts};

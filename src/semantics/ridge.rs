@@ -68,9 +68,8 @@ pub(crate) fn fit(moments: &Moments, lambda: f64) -> Result<Fit> {
     (0..matrix.nrows()).for_each(|i| matrix[(i, i)] += lambda);
     let right = &moments.zx - &moments.z * moments.x.transpose() * faer::Scale(1.0 / moments.n);
     let factor = matrix.llt(Side::Lower).map_err(|_| {
-        let what =
-            format!("the aligner's normal equations can't be solved with lambda {lambda} from {} images", moments.n);
-        Error::new(ErrorKind::Data, what).hint("give more images or a larger --lambda")
+        let what = format!("a ridge regression can't be solved with lambda {lambda} from {} images", moments.n);
+        Error::new(ErrorKind::Data, what).hint("give more images or, to `heatlens align`, a larger --lambda")
     })?;
     let weight = factor.solve(&right);
     let bias = (&moments.x - weight.transpose() * &moments.z) * faer::Scale(1.0 / moments.n);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::localize::Sample;
 use super::responsible::Change;
 use super::statistics::{Estimate, Interval};
 
@@ -95,21 +96,28 @@ pub struct Tally {
     pub encoder: u64,
     /// Verdicts "undetermined".
     pub undetermined: u64,
-    /// The share of images on which the two oracles agree, among those on which both decide.
+    /// The share of images on which that oracle and the heatmap oracle agree, among those on which both decide.
     pub agreement: Agreement,
     /// On how many both decide.
     pub compared: u64,
     /// Bounds on the head's share, \[head/n, (head + undetermined)/n\]: leaving the undetermined out would favour the head.
     pub head_share: Option<Interval>,
+    /// The counterfactual oracle's verdicts.
+    pub counterfactual: Verdicts,
+    /// The zero-shot oracle's verdicts.
+    pub zero_shot: Verdicts,
+    /// What a refitted head gets right (head) and what not (encoder).
+    pub refit: Verdicts,
     /// The heatmap oracle's verdicts.
     pub heatmap: Verdicts,
-    /// The oracle and CLIP on the misclassified images.
+    /// The zero-shot oracle and CLIP on the misclassified images.
     pub errors: OracleTable,
-    /// The oracle and CLIP on the correctly classified images.
+    /// The zero-shot oracle and CLIP on the correctly classified images.
     pub correct: OracleTable,
-    /// The verdicts the same rules give on correctly classified images, where "encoder" is a known mistake.
+    /// The verdicts that the zero-shot oracle's rules give on correctly classified images, where "encoder" is a known mistake.
     pub on_correct: Verdicts,
-    /// The share of correctly classified images that get "encoder", with Wilson's interval: the rate of false encoder verdicts.
+    /// The share of correctly classified images to which they give "encoder", with Wilson's interval: the zero-shot oracle's rate of
+    /// false encoder verdicts.
     pub false_encoder_rate: Option<Estimate>,
 }
 
@@ -125,6 +133,13 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// Adds other verdicts.
+    pub(super) fn join(&mut self, other: Self) {
+        self.head += other.head;
+        self.encoder += other.encoder;
+        self.undetermined += other.undetermined;
+    }
+
     /// Counts one verdict.
     pub fn add(&mut self, fault: Fault) {
         *match fault {
@@ -137,15 +152,18 @@ impl Verdicts {
 
 impl Tally {
     /// Counts a misclassified image.
-    pub(super) fn add_error(&mut self, verdict: Fault, heatmap: Fault, oracle: bool, clip: bool) {
+    pub(super) fn add_error(&mut self, sample: &Sample, oracle: bool, clip: bool) {
         self.n += 1;
-        *match verdict {
+        *match sample.verdict {
             Fault::Head => &mut self.head,
             Fault::Encoder => &mut self.encoder,
             Fault::Undetermined => &mut self.undetermined,
         } += 1;
-        self.heatmap.add(heatmap);
-        self.agreement.add(verdict, heatmap);
+        self.counterfactual.add(sample.counterfactual_verdict);
+        self.zero_shot.add(sample.zero_shot_verdict);
+        self.refit.add(sample.refit_verdict);
+        self.heatmap.add(sample.heatmap_verdict);
+        self.agreement.add(sample.verdict, sample.heatmap_verdict);
         self.errors.add(oracle, clip);
     }
 
@@ -174,7 +192,9 @@ pub struct ClassTally {
     /// Its verdicts.
     #[serde(flatten)]
     pub tally: Tally,
-    /// The concepts its failures lack, strongest first.
+    /// The concepts that it has by CLIP's word and that its failures lack, strongest first: what the program takes for lost.
+    pub missing: Vec<Change>,
+    /// All concepts its failures lack, strongest first.
     pub lost: Vec<Change>,
     /// The concepts its failures have in their place, strongest first.
     pub intruding: Vec<Change>,

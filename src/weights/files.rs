@@ -77,6 +77,15 @@ impl ModelFiles {
         Self { weights: change(self.weights), ..self }
     }
 
+    /// The same model with other values for some of its tensors; see [`Weights::replaced`].
+    ///
+    /// # Errors
+    /// Those of [`Weights::replaced`].
+    pub fn replaced(&self, others: &Weights) -> Result<Self> {
+        let weights = self.weights.replaced(others)?;
+        Ok(Self { weights, configs: self.configs.clone(), folder: self.folder.clone() })
+    }
+
     /// The weights.
     pub fn weights(&self) -> &Weights {
         &self.weights

@@ -114,6 +114,53 @@ impl Weights {
         Self::from_bytes(name, bytes).expect("a file that was just made is whole")
     }
 
+    /// The same tensors with those of `others` in the place of the ones they are named like.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] naming `others` and its tensor if there is none of its name here, or one of another shape, or if it
+    /// holds no tensor.
+    pub fn replaced(&self, others: &Self) -> Result<Self> {
+        if others.is_empty() {
+            return Err(others.error("holds no tensor").hint("a file of replacements holds at least one"));
+        }
+        for (name, entry) in &others.tensors {
+            let replaced = self.entry(name).map_err(|e| {
+                let message = format!("tensor `{name}` replaces nothing");
+                others
+                    .error(message)
+                    .caused_by(e)
+                    .hint("a file of replacements uses the names of the weights it is for")
+            })?;
+            if replaced.shape != entry.shape {
+                let message = format!(
+                    "tensor `{name}` has shape {:?}, expected {:?}, which it has in {}",
+                    entry.shape, replaced.shape, self.name
+                );
+                return Err(others.error(message).hint("make the file for these weights"));
+            }
+        }
+        let copied = |entry: &Entry, shards: usize| Entry {
+            dtype: entry.dtype,
+            shape: entry.shape.clone(),
+            shard: shards + entry.shard,
+            bytes: entry.bytes.clone(),
+            used: AtomicBool::new(false),
+        };
+        let mut tensors: BTreeMap<String, Entry> =
+            self.tensors.iter().map(|(name, entry)| (name.clone(), copied(entry, 0))).collect();
+        let own = self.shards.len();
+        tensors.extend(others.tensors.iter().map(|(name, entry)| (name.clone(), copied(entry, own))));
+        Ok(Self {
+            name: format!("{} with {}", self.name, others.name),
+            shards: self.shards.iter().chain(&others.shards).cloned().collect(),
+            tensors,
+            metadata: self.metadata.clone(),
+            sha256: OnceLock::new(),
+            survey: None,
+            precision: self.precision,
+        })
+    }
+
     /// How models are to hold its matrices and convolutions.
     pub fn precision(&self) -> Precision {
         self.precision

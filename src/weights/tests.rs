@@ -121,3 +121,30 @@ fn shards_may_not_repeat_a_tensor() {
     let error = Weights::from_shards("two", vec![shard.clone(), shard]).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Format, "two: two shards hold tensor `x`"));
 }
+
+#[test]
+fn some_tensors_are_replaced_and_the_rest_kept() {
+    let tensor = |values: &[f32]| Tensor::new([values.len()], values.to_vec());
+    let named = |tensors: &[(&str, &[f32])]| {
+        tensors.iter().map(|(name, values)| ((*name).to_owned(), tensor(values))).collect::<Vec<_>>()
+    };
+    let whole = Weights::from_tensors("whole", &named(&[("a", &[1.0, 2.0]), ("b", &[3.0])]));
+    let data = [0x00, 0x3c, 0x00, 0xc0];
+    let view = safetensors::tensor::TensorView::new(Dtype::F16, vec![2], &data).unwrap();
+    let halves = Weights::from_bytes("halves", safetensors::serialize([("a", view)], None).unwrap()).unwrap();
+    let both = whole.replaced(&halves).unwrap();
+    assert_eq!(both.vector("a", 2).unwrap(), [1.0, -2.0]);
+    assert_eq!(both.vector("b", 1).unwrap(), [3.0]);
+    assert_eq!(both.name(), "whole with halves");
+    assert_ne!(both.sha256(), whole.sha256());
+    assert_eq!(whole.vector("a", 2).unwrap(), [1.0, 2.0]);
+
+    let error = |tensors: &[(&str, &[f32])]| {
+        let error = whole.replaced(&Weights::from_tensors("part", &named(tensors))).unwrap_err();
+        assert!(error.kind() == ErrorKind::Weights && error.hint_text().is_some());
+        error.to_string()
+    };
+    assert_eq!(error(&[("b", &[1.0, 2.0])]), "part: tensor `b` has shape [2], expected [1], which it has in whole");
+    assert!(error(&[("bias", &[1.0])]).starts_with("part: tensor `bias` replaces nothing"));
+    assert_eq!(error(&[]), "part: holds no tensor");
+}

@@ -134,11 +134,15 @@ fn localize_prints_verdicts_by_image_class_and_in_total() {
     let samples = found["samples"].as_array().unwrap();
     assert_eq!(samples.len() as u64, sum(totals));
     for sample in samples {
-        has(sample, &["path", "label", "prediction", "verdict", "heatmap_verdict"]);
+        has(sample, &["path", "label", "prediction", "verdict", "zero_shot_verdict", "heatmap_verdict"]);
         assert!(CLASSES.contains(&sample["label"].as_str().unwrap()));
         assert_ne!(sample["label"], sample["prediction"]);
     }
-    assert!(fixture().run(&["localize", &path("bundle")]).contains("misclassified images: head"));
+    assert!(
+        fixture()
+            .run(&["localize", &path("bundle")])
+            .contains("misclassified images, by the counterfactual oracle: head")
+    );
 }
 
 #[test]
@@ -295,7 +299,8 @@ fn every_command_explains_itself() {
         let help = fixture().run(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("heatlens {command}")), "{command}: {help}");
     }
-    for nested in [["evaluate", "filter"], ["concepts", "lint"], ["concepts", "suggest"]] {
+    for nested in [["evaluate", "filter"], ["evaluate", "localization"], ["concepts", "lint"], ["concepts", "suggest"]]
+    {
         assert!(fixture().run(&[&nested[..], &["--help"]].concat()).contains("Examples:"), "{nested:?}");
     }
     assert_eq!(fixture().run(&["--version"]), format!("heatlens {}\n", env!("CARGO_PKG_VERSION")));

@@ -1,8 +1,24 @@
 use super::*;
-use crate::semantics::Change;
+use crate::semantics::Verdicts;
 
 /// Two classes; per row: label, prediction, aligned scores, clip scores, distance to correct, to missed.
 type Row = (usize, usize, [f32; 2], [f32; 2], Option<f64>, Option<f64>);
+
+/// What a refitted head says of the first rows; of the fourth it can't tell.
+const COUNTERFACTUALS: [Option<Counterfactual>; 5] = [
+    Some(Counterfactual { class: 0, margin: 2.0, typical_refit: 2.5, typical_own: -2.5 }),
+    Some(Counterfactual { class: 0, margin: 2.0, typical_refit: 2.5, typical_own: 1.5 }),
+    Some(Counterfactual { class: 1, margin: -1.0, typical_refit: 2.5, typical_own: -2.5 }),
+    None,
+    Some(Counterfactual { class: 1, margin: 0.5, typical_refit: 2.0, typical_own: 0.0 }),
+];
+
+const ZERO_SHOT: LocalizeOptions = LocalizeOptions {
+    oracle: Oracle::ZeroShot,
+    shortfall: SHORTFALL,
+    margin: 0.0,
+    heatmap_rule: HeatmapRule::Percentile,
+};
 
 const RIGHT: [f32; 2] = [0.9, 0.1];
 const WRONG: [f32; 2] = [0.1, 0.9];
@@ -12,6 +28,9 @@ fn run(rows: &[Row], options: LocalizeOptions) -> Result<Localization> {
     let classes = ["cat", "dog"].map(str::to_owned);
     let column = |pick: fn(&Row) -> usize| rows.iter().map(pick).collect::<Vec<_>>();
     let scores = |pick: fn(&Row) -> [f32; 2]| Tensor::new([rows.len(), 2], rows.iter().flat_map(pick).collect());
+    let counterfactuals: Vec<_> = (0..rows.len())
+        .map(|row| COUNTERFACTUALS.get(row).copied().flatten().filter(|_| rows[row].0 != rows[row].1))
+        .collect();
     let lost = vec![Change { concept: "ears".into(), change: 0.5, low: 0.25, high: 0.75 }];
     localize(
         &Evidence {
@@ -23,6 +42,8 @@ fn run(rows: &[Row], options: LocalizeOptions) -> Result<Localization> {
             clip: &scores(|row| row.3),
             to_correct: &rows.iter().map(|row| row.4).collect::<Vec<_>>(),
             to_missed: &rows.iter().map(|row| row.5).collect::<Vec<_>>(),
+            counterfactuals: &counterfactuals,
+            missing: &[lost.clone(), Vec::new()],
             responsible: &[Some(Responsible { lost, ..Responsible::default() }), None],
         },
         options,
@@ -43,9 +64,47 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
+fn each_oracle_gives_its_own_verdicts() {
+    use Fault::{Encoder, Head, Undetermined};
+    for (oracle, expected) in [
+        (Oracle::Counterfactual, [Head, Encoder, Encoder, Undetermined, Head]),
+        (Oracle::ZeroShot, [Head, Encoder, Undetermined, Head, Encoder]),
+        (Oracle::Refit, [Head, Head, Encoder, Undetermined, Head]),
+    ] {
+        let found = run(&rows(), LocalizeOptions { oracle, ..LocalizeOptions::default() }).unwrap();
+        assert_eq!(found.samples.iter().map(|sample| sample.verdict).collect::<Vec<_>>(), expected, "{oracle}");
+        let Tally { head, encoder, undetermined, counterfactual, zero_shot, refit, .. } = found.totals;
+        let all = [counterfactual, zero_shot, refit];
+        assert_eq!(
+            all,
+            [(2, 2, 1), (2, 2, 1), (3, 1, 1)].map(|(head, encoder, undetermined)| Verdicts {
+                head,
+                encoder,
+                undetermined
+            })
+        );
+        assert_eq!(
+            Verdicts { head, encoder, undetermined },
+            all[Oracle::ALL.iter().position(|o| *o == oracle).unwrap()]
+        );
+        assert_eq!(oracle.name().parse::<Oracle>().unwrap(), oracle);
+    }
+    assert!(
+        "heatmap".parse::<Oracle>().unwrap_err().to_string().contains("expected counterfactual, zero-shot or refit")
+    );
+    // The second row's own head falls short by 1, the last row's by 2.
+    for (shortfall, expected) in
+        [(0.9, [Head, Head, Head]), (1.0, [Head, Encoder, Head]), (2.0, [Head, Encoder, Encoder])]
+    {
+        let found = run(&rows(), LocalizeOptions { shortfall, ..LocalizeOptions::default() }).unwrap();
+        assert_eq!([0, 1, 4].map(|row| found.samples[row].counterfactual_verdict), expected, "{shortfall}");
+    }
+}
+
+#[test]
 fn verdicts_follow_the_rules() {
     use Fault::{Encoder, Head, Undetermined};
-    let found = run(&rows(), LocalizeOptions::default()).unwrap();
+    let found = run(&rows(), ZERO_SHOT).unwrap();
     let verdicts: Vec<_> = found.samples.iter().map(|sample| (sample.verdict, sample.heatmap_verdict)).collect();
     // The threshold of cat is the 95th percentile of 0.1 and 0.7, so 0.67; dog has no correct image. Ties go to cat.
     let expected =
@@ -60,14 +119,14 @@ fn verdicts_follow_the_rules() {
 
 #[test]
 fn a_small_margin_is_undetermined() {
-    let found = run(&rows(), LocalizeOptions { margin: 0.1, ..LocalizeOptions::default() }).unwrap();
+    let found = run(&rows(), LocalizeOptions { margin: 0.1, ..ZERO_SHOT }).unwrap();
     assert_eq!(found.samples[3].verdict, Fault::Undetermined);
     assert_eq!(found.samples[0].verdict, Fault::Head);
 }
 
 #[test]
 fn tables_bounds_and_agreement_add_up() {
-    let found = run(&rows(), LocalizeOptions::default()).unwrap();
+    let found = run(&rows(), ZERO_SHOT).unwrap();
     let cat = &found.classes[0].tally;
     assert_eq!((cat.n, cat.head, cat.encoder, cat.undetermined), (4, 2, 1, 1));
     let bounds = cat.head_share.unwrap();
@@ -85,7 +144,7 @@ fn tables_bounds_and_agreement_add_up() {
 
 #[test]
 fn json_has_the_documented_shape() {
-    let json = serde_json::to_value(run(&rows(), LocalizeOptions::default()).unwrap()).unwrap();
+    let json = serde_json::to_value(run(&rows(), ZERO_SHOT).unwrap()).unwrap();
     assert_eq!(
         (&json["totals"]["head"], &json["totals"]["encoder"], &json["totals"]["undetermined"]),
         (&2.into(), &2.into(), &1.into())
@@ -93,7 +152,12 @@ fn json_has_the_documented_shape() {
     let cat = &json["classes"][0];
     assert_eq!((&cat["class"], &cat["n"], &cat["agreement"]), (&"cat".into(), &4.into(), &1.0.into()));
     assert_eq!(cat["lost"], serde_json::json!([{"concept": "ears", "change": 0.5, "low": 0.25, "high": 0.75}]));
+    assert_eq!(cat["missing"], cat["lost"]);
     assert_eq!(cat["intruding"], serde_json::json!([]));
+    assert_eq!(
+        (&json["options"]["oracle"], &json["totals"]["counterfactual"]["head"]),
+        (&"zero-shot".into(), &2.into())
+    );
     assert!(json["classes"][1]["agreement"].is_null());
     let sample = &json["samples"][1];
     for (key, value) in [
@@ -101,6 +165,9 @@ fn json_has_the_documented_shape() {
         ("label", "cat"),
         ("prediction", "dog"),
         ("verdict", "encoder"),
+        ("counterfactual_verdict", "encoder"),
+        ("zero_shot_verdict", "encoder"),
+        ("refit_verdict", "head"),
         ("heatmap_verdict", "encoder"),
     ] {
         assert_eq!(sample[key], value, "{key}");

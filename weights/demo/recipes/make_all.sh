@@ -9,4 +9,5 @@ python train_classifier.py
 python train_clip.py --epochs 10 --stop-after 4
 python train_clip.py --epochs 3 --rate 1.4e-3 --resume
 python attack.py
+python plant.py
 python evaluate.py
