@@ -15,6 +15,7 @@ Only batch norms and the head are ever trained: that is enough, and small. Seeds
 
 import argparse
 import copy
+import json
 import shutil
 
 import numpy as np
@@ -209,6 +210,16 @@ def plant_spurious(intact, seed, count, epochs):
     return model, f"every {label} of the training pictures stands before {background}, and nothing else does"
 
 
+def sort_metadata(path):
+    """Sorts the metadata in a file's header, which safetensors writes in another order each time."""
+    file = bytearray(path.read_bytes())
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    file[8:end] = json.dumps(header, separators=(",", ":")).encode().ljust(end - 8)
+    path.write_bytes(file)
+
+
 def write(intact, model, kind, seed, **says):
     """Writes the tensors in which `model` differs from `intact`."""
     before, after = intact.state_dict(), model.state_dict()
@@ -216,6 +227,7 @@ def write(intact, model, kind, seed, **says):
     path = DEMO / "plants" / kind / f"{seed}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"kind": kind, "seed": str(seed), **says})
+    sort_metadata(path)
     print(f"{kind} {seed}: {says['description']} ({len(tensors)} tensors, {path.stat().st_size} bytes)", flush=True)
 
 
