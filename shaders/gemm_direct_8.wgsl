@@ -250,12 +250,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
     }
-    store(row + 0u, column, sum0);
-    store(row + 1u, column, sum1);
-    store(row + 2u, column, sum2);
-    store(row + 3u, column, sum3);
-    store(row + 4u, column, sum4);
-    store(row + 5u, column, sum5);
-    store(row + 6u, column, sum6);
-    store(row + 7u, column, sum7);
+    var sums = array<vec4<f32>, 8>(sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7);
+    let end = min(row + 8u, params.rows);
+    for (var r = row; r < end; r++) {
+        store(r, column, sums[r - row]);
+    }
 }

@@ -197,20 +197,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
     }
-    store(row + 0u, column, sum0);
-    store(row + 1u, column, sum1);
-    store(row + 2u, column, sum2);
-    store(row + 3u, column, sum3);
-    store(row + 4u, column, sum4);
-    store(row + 5u, column, sum5);
-    store(row + 6u, column, sum6);
-    store(row + 7u, column, sum7);
-    store(row + 8u, column, sum8);
-    store(row + 9u, column, sum9);
-    store(row + 10u, column, sum10);
-    store(row + 11u, column, sum11);
-    store(row + 12u, column, sum12);
-    store(row + 13u, column, sum13);
-    store(row + 14u, column, sum14);
-    store(row + 15u, column, sum15);
+    var sums = array<vec4<f32>, 16>(sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sum10, sum11, sum12, sum13, sum14, sum15);
+    let end = min(row + 16u, params.rows);
+    for (var r = row; r < end; r++) {
+        store(r, column, sums[r - row]);
+    }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use half::f16;
+use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::kernels::{Activation, EndToken, Normalization};
@@ -152,16 +153,8 @@ impl Conv2d {
                 (packed * seen, packed)
             }
         };
-        let columns = pad4(outputs);
-        let mut packed = vec![0.0; height * width * rows * columns];
-        for (o, filter) in weight.data().chunks_exact(seen * height * width).enumerate() {
-            let first = o / share % packed_groups * seen;
-            for (i, taps) in filter.chunks_exact(height * width).enumerate() {
-                for (tap, &value) in taps.iter().enumerate() {
-                    packed[(tap * rows + first + i) * columns + o] = value;
-                }
-            }
-        }
+        let filter = Filter { outputs, seen, taps: height * width };
+        let packed = packed(weight.data(), filter, rows, |o| o / share % packed_groups * seen);
         Self {
             weight: Parameter::new(name, packed),
             bias: padded_bias(name, bias, outputs),
@@ -217,13 +210,7 @@ impl Linear {
     /// If the shapes don't fit; loaders check them first.
     pub fn new(name: &str, weight: &Tensor, bias: Option<&[f32]>) -> Self {
         let [outputs, inputs] = weight.shape()[..] else { panic!("{name}: a linear layer has 2 axes") };
-        let columns = pad4(outputs);
-        let mut packed = vec![0.0; pad4(inputs) * columns];
-        for (o, row) in weight.data().chunks_exact(inputs).enumerate() {
-            for (i, &value) in row.iter().enumerate() {
-                packed[i * columns + o] = value;
-            }
-        }
+        let packed = packed(weight.data(), Filter { outputs, seen: inputs, taps: 1 }, pad4(inputs), |_| 0);
         Self { weight: Parameter::new(name, packed), bias: padded_bias(name, bias, outputs), inputs, outputs }
     }
 }
@@ -323,6 +310,39 @@ impl TokenEmbedding {
             channels: table.columns(),
         }
     }
+}
+
+/// The extents of weights `[outputs, seen, taps]`, as frameworks store them.
+#[derive(Clone, Copy)]
+struct Filter {
+    outputs: usize,
+    seen: usize,
+    taps: usize,
+}
+
+/// Weights as a matrix `[taps · rows, outputs]`, its columns padded with zeros to a multiple of 4: what an output sees lies at
+/// the rows from `first(output)` on of every tap.
+fn packed(weight: &[f32], filter: Filter, rows: usize, first: impl Fn(usize) -> usize + Sync) -> Vec<f32> {
+    /// Rows and columns that are written together: the cache lines they are read from stay at hand.
+    const TILE: usize = 16;
+    let Filter { outputs, seen, taps } = filter;
+    let columns = pad4(outputs);
+    let mut packed = vec![0.0; taps * rows * columns];
+    packed.par_chunks_mut(TILE * columns).enumerate().for_each(|(band, values)| {
+        for start in (0..outputs).step_by(TILE) {
+            let tile = start..outputs.min(start + TILE);
+            for (row, values) in (band * TILE..).zip(values.chunks_exact_mut(columns)) {
+                let (tap, place) = (row / rows, row % rows);
+                for (o, value) in tile.clone().zip(&mut values[tile.clone()]) {
+                    let input = place.wrapping_sub(first(o));
+                    if input < seen {
+                        *value = weight[(o * seen + input) * taps + tap];
+                    }
+                }
+            }
+        }
+    });
+    packed
 }
 
 fn padded_bias(name: &str, bias: Option<&[f32]>, outputs: usize) -> Parameter {

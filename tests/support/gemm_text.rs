@@ -131,6 +131,20 @@ fn origin_of(row: u32) -> vec3<u32> {
 }
 ";
 
+/// Stores a tile's rows one after another in a loop: where each row has its own copy of the epilogue, LLVM takes longer over those
+/// than over the whole rest of the network. The loop ends at a row rather than at a count, which Mesa would unroll.
+fn stores(rows: usize) -> String {
+    let sums = (0..rows).map(|i| format!("sum{i}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "    var sums = array<vec4<f32>, {rows}>({sums});
+    let end = min(row + {rows}u, params.rows);
+    for (var r = row; r < end; r++) {{
+        store(r, column, sums[r - row]);
+    }}
+"
+    )
+}
+
 /// A register tile without workgroup memory: a lane holds `rows` rows of one vec4 of output channels, and all lanes of
 /// a workgroup read the same input.
 pub(crate) fn direct(rows: usize, weights: Weights) -> String {
@@ -189,7 +203,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
         plain = step(&loads),
         guarded = step(&masked),
-        stores = each(rows, "    store(row + $iu, column, sum$i);\n"),
+        stores = stores(rows),
     )
 }
 
@@ -249,7 +263,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 ",
         last_row = rows - 1,
         sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
-        stores = each(rows, "    store(row + $iu, column, sum$i);\n"),
+        stores = stores(rows),
     )
 }
 
