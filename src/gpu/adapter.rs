@@ -198,21 +198,23 @@ fn has_wide_subgroups(adapter: &wgpu::Adapter) -> bool {
 }
 
 /// The optional features to request for a profile: subgroups only where its kernels use them, because some drivers compile
-/// everything differently once they are requested.
+/// everything differently once they are requested; buffers that the host writes in place only where they lie in its memory anyway.
 ///
 /// # Errors
 /// [`ErrorKind::Device`] if the adapter can't run the profile's kernels.
 pub(super) fn wanted_features(adapter: &wgpu::Adapter, profile: Profile) -> Result<wgpu::Features> {
-    let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+    let in_place =
+        if profile.is_software() { wgpu::Features::MAPPABLE_PRIMARY_BUFFERS } else { wgpu::Features::empty() };
+    let offered = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | in_place);
     if profile != Profile::SoftwareSubgroups {
-        return Ok(timestamps);
+        return Ok(offered);
     }
     if !has_wide_subgroups(adapter) {
         let lanes = Profile::SUBGROUP_LANES;
         let message = format!("{} has no subgroups of at least {lanes} lanes", adapter.get_info().name);
         return Err(Error::new(ErrorKind::Device, message));
     }
-    Ok(timestamps | wgpu::Features::SUBGROUP)
+    Ok(offered | wgpu::Features::SUBGROUP)
 }
 
 pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {

@@ -196,15 +196,25 @@ impl Shared {
         lock(&self.uploads).clear();
     }
 
-    /// A storage buffer holding `bytes`.
+    /// A storage buffer holding `bytes`: written in place where the device lets the host do that, otherwise by way of a copy.
     pub(super) fn filled_buffer(&self, label: &str, bytes: &[u8]) -> wgpu::Buffer {
+        let in_place = self.device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: (bytes.len() as u64).max(16).next_multiple_of(16),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
+            usage: if in_place { usage | wgpu::BufferUsages::MAP_WRITE } else { usage },
+            mapped_at_creation: in_place,
         });
-        self.queue.write_buffer(&buffer, 0, bytes);
+        if in_place {
+            // A buffer that couldn't be made has no range; the error scope around tells why.
+            if let Ok(mut range) = buffer.get_mapped_range_mut(..bytes.len() as u64) {
+                range.copy_from_slice(bytes);
+            }
+            buffer.unmap();
+        } else {
+            self.queue.write_buffer(&buffer, 0, bytes);
+        }
         buffer
     }
 

@@ -13,7 +13,12 @@ use crate::kernels::{Launch, Shader};
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
+    /// The number of bindings.
+    operands: usize,
 }
+
+/// Bytes of a buffer that is bound and not read; no shader's parameters are larger.
+const NOTHING: usize = 256;
 
 type Key = (&'static str, Vec<(&'static str, u32)>);
 
@@ -48,6 +53,12 @@ impl Pipelines {
                 Ok((key, pipeline))
             })
             .collect::<Result<_>>()?;
+        if shared.profile.is_software() && !built.is_empty() {
+            shared.checked("preparing shaders", || {
+                prepare(shared, built.iter().map(|(_, pipeline)| pipeline));
+                Ok(())
+            })?;
+        }
         let mut compiled = lock(&self.compiled);
         for (key, pipeline) in built {
             compiled.entry(key).or_insert_with(|| Arc::new(pipeline));
@@ -79,7 +90,7 @@ impl Pipelines {
             },
             cache: None,
         });
-        Pipeline { pipeline, layout }
+        Pipeline { pipeline, layout, operands: shader.reads + 2 }
     }
 
     fn module(&self, device: &wgpu::Device, shader: &Shader) -> wgpu::ShaderModule {
@@ -97,6 +108,28 @@ impl Pipelines {
             device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }
     }
+}
+
+/// Dispatches each pipeline over no workgroups. Software Vulkan turns a shader into machine code when it is dispatched for the first
+/// time, on its queue's own thread: this begins while weights are still being uploaded.
+fn prepare<'a>(shared: &Shared, pipelines: impl Iterator<Item = &'a Pipeline>) {
+    let Shared { device, queue, .. } = shared;
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("prepare") });
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    for Pipeline { pipeline, layout, operands } in pipelines {
+        let buffer = |_| shared.filled_buffer("nothing", &[0; NOTHING]);
+        let buffers: Vec<wgpu::Buffer> = (0..*operands).map(buffer).collect();
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(&buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: Some("nothing"), layout, entries: &entries };
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, &device.create_bind_group(&descriptor), &[]);
+        pass.dispatch_workgroups(0, 0, 0);
+    }
+    drop(pass);
+    queue.submit([encoder.finish()]);
 }
 
 fn key(launch: &Launch) -> Key {
