@@ -161,17 +161,17 @@ const ROWS: &[Row] = &[
         "a filter of another version",
         "evaluate filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":1", "\\\"schema\\\":9"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":2", "\\\"schema\\\":9"));
         },
         &["model.heatlens", "9"],
     ),
     Row(
-        "a filter of another version",
+        "a filter of an older version",
         "filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":1", "\\\"schema\\\":9"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":2", "\\\"schema\\\":1"));
         },
-        &["model.heatlens", "9"],
+        &["model.heatlens", "schema version 1, expected 2", "heatlens calibrate"],
     ),
     Row("a file that is no filter", "evaluate filter", |g| g.filter = g.aligner.clone(), &["aligner.safetensors"]),
     Row("a folder that is no bundle", "report", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),

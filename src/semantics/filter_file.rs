@@ -22,6 +22,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
+/// The version of the filters that this program writes and reads. Version 1 held the maps of one kind of scores and neither a
+/// combination nor alternatives.
+pub const FILTER_SCHEMA: u32 = 2;
+
 /// Key of the JSON header in the file's metadata.
 const HEADER: &str = "heatlens_filter";
 /// Prefix of the classifier's own tensors in a self-contained file.
@@ -30,7 +34,7 @@ const CLASSIFIER: &str = "classifier/";
 /// What a filter says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterHeader {
-    /// The version of the files.
+    /// The version of the file, [`FILTER_SCHEMA`].
     pub schema: u32,
     /// The version of heatlens that wrote it.
     pub version: String,
@@ -225,7 +229,7 @@ impl FilterFile {
                 .hint("a filter is made by `heatlens calibrate`")
         })?;
         let value: serde_json::Value = serde_json::from_str(header).map_err(malformed)?;
-        check_schema(&name.to_string(), value.get("schema").and_then(serde_json::Value::as_u64), "calibrate")?;
+        check_schema(&name.to_string(), &value, FILTER_SCHEMA, "calibrate")?;
         let header: FilterHeader = serde_json::from_value(value).map_err(malformed)?;
         let (classes, concepts) = (header.classes.len(), header.concepts.len());
         let weights = format!("{CLASSIFIER}weights");

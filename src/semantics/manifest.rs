@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
 use crate::weights::{Precision, locate};
 
-/// The version of the files that this program writes and reads.
+/// The version of the bundles that this program writes and reads.
 pub const SCHEMA: u32 = 1;
 
 /// Two scores nearer than this may come out in the other order on another adapter.
@@ -135,18 +135,19 @@ impl Manifest {
         })?;
         let malformed = |e| Error::new(ErrorKind::Format, path.display().to_string()).caused_by(e);
         let value: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
-        check_schema(&path.display().to_string(), value.get("schema").and_then(serde_json::Value::as_u64), "build")?;
+        check_schema(&path.display().to_string(), &value, SCHEMA, "build")?;
         serde_json::from_value(value).map_err(malformed)
     }
 }
 
-/// Refuses a file of another version; `command` makes a new one.
-pub(crate) fn check_schema(name: &str, found: Option<u64>, command: &str) -> Result<()> {
-    if found == Some(u64::from(SCHEMA)) {
+/// Refuses a file whose `header` is of another version than `expected`; `command` makes a new one.
+pub(crate) fn check_schema(name: &str, header: &serde_json::Value, expected: u32, command: &str) -> Result<()> {
+    let found = header.get("schema").and_then(serde_json::Value::as_u64);
+    if found == Some(u64::from(expected)) {
         return Ok(());
     }
     let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
-    Err(Error::new(ErrorKind::Format, format!("{name}: schema version {found}, expected {SCHEMA}"))
+    Err(Error::new(ErrorKind::Format, format!("{name}: schema version {found}, expected {expected}"))
         .hint(format!("make it anew with `heatlens {command}` of this version")))
 }
 

@@ -72,7 +72,7 @@ pub use embed::{ClassProbability, Classified, Embeddings, classify, embed_images
 pub use evaluate::{EvaluateOptions, Evaluation, Kept, KindResult, MISCLASSIFIED, MethodResult, Role, SelectiveResult};
 pub use expect::{Comparison, Reference, RowDifference, RowName, Tolerance};
 pub use filter::Filter;
-pub use filter_file::{FilterFile, FilterHeader};
+pub use filter_file::{FILTER_SCHEMA, FilterFile, FilterHeader};
 pub use flips::flipped_share;
 pub use forward::{RunOptions, embed_texts, usual_batch};
 pub use fraction::Fraction;
