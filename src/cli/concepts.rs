@@ -169,9 +169,10 @@ fn suggest(args: &SuggestArgs, context: &Context) -> Result<Outcome> {
 
 fn suggest_text(found: &Suggestions) -> String {
     let Suggestions { tested, spread, flagged, truncated, classes, correct, misclassified, words } = found;
+    let told = if *flagged == 0 { "none tells".to_owned() } else { format!("{flagged} tell") };
     let mut text = format!(
-        "{tested} words on {correct} correct and {misclassified} misclassified images of {} class(es); {flagged} tell them apart \
-         at a false-discovery rate of 5 %\n",
+        "{tested} words on {correct} correct and {misclassified} misclassified images of {} class(es); {told} them apart at a \
+         false-discovery rate of 5 %\n",
         classes.len()
     );
     if *spread > 1.0 {
@@ -202,5 +203,11 @@ fn suggest_text(found: &Suggestions) -> String {
     };
     text.push('\n');
     text += &table(header, &words.iter().map(row).collect::<Vec<_>>());
-    text + "\n* flagged; the 95 % intervals aren't adjusted for the choice among all words\n"
+    text += if *flagged == 0 {
+        "\nnone stands out: these are the first by the size of their effect, which chance or a difference that most words share \
+         explains"
+    } else {
+        "\n* flagged"
+    };
+    text + "; the 95 % intervals aren't adjusted for the choice among all words\n"
 }
