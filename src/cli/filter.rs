@@ -13,9 +13,10 @@ use super::output::{Outcome, print_json_line};
 
 /// Check new images with a filter: one line of JSON each
 ///
-/// A line is {"path","prediction","score","threshold","stratum","verdict":"accept"|"reject","reasons":[{"stronger","weaker",
-/// "contribution"}]}, with "cause" if it is rejected and "parts":{"heatmap","max_softmax"} if the filter combines the two; or
-/// {"path","error"} for an image that can't be read; then the exit code is 2.
+/// A line is {"path","prediction","score","threshold","stratum":"own"|"pooled","verdict":"accept"|"reject","reasons":[{"stronger",
+/// "weaker","contribution"}]}, with "parts":{"heatmap","max_softmax"} if the filter combines the two, and with "cause" if the image is
+/// rejected: above-threshold; or no-correct-map, no-defect-map, no-distance, no-threshold, where what isn't known is null. A
+/// line is {"path","error"} for an image that can't be read; then the exit code is 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens filter --filter model.heatlens cat.jpg photos/

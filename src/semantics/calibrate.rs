@@ -11,10 +11,10 @@ use super::choose::{Candidate, Choice, Examples, LEAST_TO_CHOOSE};
 use super::diagnosis::{ImageSet, ScoreMode};
 use super::distance::Distance;
 use super::filter::{Filter, Scored, check_classifier};
-use super::filter_file::{ClassMaps, EmbeddedModel, FilterFile, FilterHeader};
+use super::filter_file::{ClassMaps, EmbeddedModel, FILTER_SCHEMA, FilterFile, FilterHeader};
 use super::forward::RunOptions;
 use super::fraction::Fraction;
-use super::manifest::{ModelIdentity, SCHEMA};
+use super::manifest::ModelIdentity;
 use super::method::Method;
 use super::scores::ContentOrder;
 use crate::dataset::{ContentHash, Dataset};
@@ -123,7 +123,7 @@ impl Filter {
         let files = files.with_precision(manifest.classifier.precision);
         let model = Classifier::load(&files, observer)?;
         let header = FilterHeader {
-            schema: SCHEMA,
+            schema: FILTER_SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             classes: manifest.classes.clone(),
             concepts: manifest.concepts.clone(),
@@ -201,7 +201,7 @@ impl Filter {
         let heatmaps = Heatmaps(heatmaps.collect::<Result<_>>()?);
 
         let all = split.order.rows();
-        let (first, second) = split.order.halves(&all);
+        let (first, second) = split.order.halves(&all, &scored.collected.hashes);
         let open = options.open();
         let rows = split.eligible(&first);
         let examples = split.examples(&rows);
@@ -250,6 +250,15 @@ impl Filter {
         header.method = calibrated(chosen.0, chosen.1, chosen.2)?;
         header.alternatives = others.map(|other| calibrated(other.0, other.1, other.2)).collect::<Result<_>>()?;
         header.choice = choice;
+        let unbounded = |stratum: &Stratum| {
+            header.method.calibration.threshold(*stratum).is_some_and(|threshold| threshold.threshold.is_infinite())
+        };
+        for stratum in strata.iter().filter(|stratum| unbounded(stratum)) {
+            note(format!(
+                "stratum '{stratum}': so many correct images have no distance to their maps, and are rejected whatever the threshold, that a \
+                 false-reject rate of {alpha} can't be held"
+            ));
+        }
         for baseline in Baseline::ALL {
             let suspicions: Vec<f64> = correct.iter().map(|&row| baseline.suspicion(scored.logits.row(row))).collect();
             let threshold = Threshold::fit(&suspicions, alpha)?;

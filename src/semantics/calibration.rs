@@ -187,7 +187,8 @@ impl Calibration {
     ) -> Verdict {
         let stratum = route.ok();
         let threshold = stratum.and_then(|stratum| self.threshold(stratum)).map(|threshold| threshold.threshold);
-        let score = score.filter(|_| stratum.is_some());
+        // What isn't a number is above no threshold, and nothing is known of it.
+        let score = score.filter(|score| stratum.is_some() && !score.is_nan());
         let cause = match (route, score, threshold) {
             (Err(cause), ..) => Some(cause),
             (_, None, _) => Some(Cause::NoDistance),
@@ -334,6 +335,7 @@ mod tests {
         assert_eq!(cause(verdict(no_map, Some(0.1), &[Some(0.1)])), Some(Cause::NoCorrectMap));
         assert_eq!(cause(verdict(own, None, &[Some(0.1)])), Some(Cause::NoDistance));
         assert_eq!(cause(verdict(own, Some(0.1), &[None])), Some(Cause::NoDistance));
+        assert_eq!(cause(verdict(own, Some(f64::NAN), &[Some(0.1)])), Some(Cause::NoDistance));
         assert_eq!(cause(verdict(Ok(Stratum::Pooled), Some(0.1), &[Some(0.1)])), Some(Cause::NoThreshold));
     }
 }

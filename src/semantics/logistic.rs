@@ -6,7 +6,7 @@ use faer::{Mat, Side};
 use crate::error::{Error, ErrorKind, Result};
 
 /// λ of the penalty λ/2·‖w‖² on the weights of standardised features: about what one example says, and enough that the weights stay
-/// finite where a feature parts the groups without a gap.
+/// finite where features part the groups without an overlap.
 pub const RIDGE: f64 = 1.0;
 
 /// Newton steps that a fit takes at most; a few are usual.
@@ -126,6 +126,19 @@ mod tests {
             let spread = (features.iter().map(|row| (row[f] - mean).powi(2)).sum::<f64>() / 60.0).sqrt();
             let slope: f64 = (0..60).map(|row| residual(row) * (features[row][f] - mean) / spread).sum();
             assert!((slope + RIDGE * fitted.weights[f] * spread).abs() < 1e-8, "{f}: {slope}");
+        }
+    }
+
+    #[test]
+    fn groups_without_an_overlap_get_finite_weights_whatever_their_sizes_and_units() {
+        for (unit, positives) in [(1.0, 20), (1e9, 20), (1e-9, 20), (1.0, 1), (1.0, 39)] {
+            let features: Vec<[f64; 2]> = (0..40).map(|k| [unit * f64::from(k), 3.0]).collect();
+            let positive: Vec<bool> = (0..40).map(|k| k >= 40 - positives).collect();
+            let fitted = Logistic::fit(&features, &positive).unwrap();
+            assert!(fitted.weights[0] > 0.0 && fitted.weights[0].is_finite(), "{fitted:?}");
+            assert_eq!(fitted.weights[1], 0.0, "what doesn't vary says nothing");
+            let expected: f64 = features.iter().map(|row| 1.0 / (1.0 + (-fitted.log_odds(row)).exp())).sum();
+            assert!((expected - f64::from(positives)).abs() < 1e-8, "{expected} of {positives}");
         }
     }
 

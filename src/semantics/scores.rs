@@ -35,11 +35,15 @@ impl ContentOrder {
         self.sorted(&(0..self.rank.len() as u32).collect::<Vec<_>>())
     }
 
-    /// `rows` dealt into two halves, every second one in content order to each: the first for what is chosen or fitted, the
-    /// second for the threshold.
-    pub fn halves(&self, rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    /// `rows` dealt into two halves, every second image in content order to each: the first for what is chosen or fitted, the
+    /// second for the threshold. Rows of one image, which have equal `images` and lie side by side in content order, stay together, so that
+    /// nothing is fitted to an image that sets the threshold.
+    pub fn halves<K: PartialEq>(&self, rows: &[u32], images: &[K]) -> (Vec<u32>, Vec<u32>) {
+        let mut halves = [Vec::new(), Vec::new()];
         let sorted = self.sorted(rows);
-        (sorted.iter().step_by(2).copied().collect(), sorted.iter().skip(1).step_by(2).copied().collect())
+        let copies = sorted.chunk_by(|&a, &b| images[a as usize] == images[b as usize]);
+        copies.enumerate().for_each(|(number, copies)| halves[number % 2].extend(copies));
+        halves.into()
     }
 }
 
@@ -204,9 +208,17 @@ mod tests {
 
     #[test]
     fn halves_part_the_rows_whatever_their_order() {
-        let order = ContentOrder::new(&["d", "a", "c", "b", "e"]);
+        let images = ["d", "a", "c", "b", "e"];
+        let order = ContentOrder::new(&images);
         assert_eq!(order.rows(), [1, 3, 2, 0, 4]);
-        assert_eq!(order.halves(&[0, 1, 2, 3, 4]), (vec![1, 2, 4], vec![3, 0]));
-        assert_eq!(order.halves(&[4, 2, 0, 1, 3]), (vec![1, 2, 4], vec![3, 0]));
+        assert_eq!(order.halves(&[0, 1, 2, 3, 4], &images), (vec![1, 2, 4], vec![3, 0]));
+        assert_eq!(order.halves(&[4, 2, 0, 1, 3], &images), (vec![1, 2, 4], vec![3, 0]));
+    }
+
+    #[test]
+    fn an_image_that_is_listed_twice_stays_in_one_half() {
+        let keys = [("b", 1), ("a", 0), ("b", 0), ("c", 0), ("a", 0)];
+        let order = ContentOrder::new(&keys);
+        assert_eq!(order.halves(&[0, 1, 2, 3, 4], &keys.map(|(image, _)| image)), (vec![1, 4, 3], vec![2, 0]));
     }
 }

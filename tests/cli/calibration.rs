@@ -30,6 +30,11 @@ fn calibrate(images: &Path, filter: &Path, more: &[&str]) -> Value {
     fixture().json(&[&args[..], &["--false-reject-rate", "0.1", "--allow-overlap"], more].concat())
 }
 
+/// Whether the folder of an image that `filter` checked is what it is predicted as.
+fn is_correct(line: &Value) -> bool {
+    line["path"].as_str().unwrap().rsplit('/').nth(1) == line["prediction"].as_str()
+}
+
 #[test]
 fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
     let root = tempfile::tempdir().unwrap();
@@ -75,6 +80,31 @@ fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
 }
 
 #[test]
+fn thresholds_are_scores_that_filter_gives_bit_for_bit() {
+    let root = tempfile::tempdir().unwrap();
+    let (images, filter) = (root.path().join("images"), root.path().join("model.heatlens"));
+    pool(&images, |_, name| name.to_owned());
+    for (distance, scores) in [("cosine", "raw"), ("l2", "centered"), ("hamming", "centered"), ("loglik", "raw")] {
+        let given = ["--distance", distance, "--scores", scores, "--combine", "never", "--batch", "7"];
+        let header = calibrate(&images, &filter, &given);
+        let args = ["filter", "--filter", filter.to_str().unwrap(), images.to_str().unwrap(), "--batch", "3"];
+        let lines = fixture().json_lines(&args);
+        for stratum in ["own", "pooled"] {
+            let threshold = &header["calibration"][stratum];
+            let is_counted = |line: &&Value| line["stratum"] == stratum && is_correct(line);
+            // An image without a score is above every threshold.
+            let score = |line: &Value| line["score"].as_f64().unwrap_or(f64::INFINITY);
+            let mut found: Vec<f64> = lines.iter().filter(is_counted).map(score).collect();
+            found.sort_by(f64::total_cmp);
+            assert_eq!(threshold["n"].as_u64().unwrap_or(0), found.len() as u64, "{distance} {scores} {stratum}");
+            if let Some(rank) = threshold["rank"].as_u64() {
+                assert_eq!(threshold["threshold"].as_f64(), Some(found[rank as usize - 1]), "{distance} {scores}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_combined_score_is_made_of_its_parts() {
     let root = tempfile::tempdir().unwrap();
     let images = root.path().join("images");
@@ -95,6 +125,11 @@ fn a_combined_score_is_made_of_its_parts() {
     assert!(scored.iter().any(|line| line["verdict"] == "reject" && !line["reasons"].as_array().unwrap().is_empty()));
 
     let evaluate = ["evaluate", "filter", "--filter", filter, "--images", images.to_str().unwrap(), "--allow-overlap"];
+    for threshold in ["own", "pooled"].map(|stratum| &header["calibration"][stratum]["threshold"]) {
+        let is_it = |line: &Value| is_correct(line) && line["score"] == *threshold;
+        assert!(threshold.is_null() || lines.iter().any(is_it), "{threshold} is no correct image's score");
+    }
+
     let found = fixture().json(&[&evaluate[..], &["--json"]].concat());
     let rejected = lines.iter().filter(|line| line["verdict"] == "reject").count() as f64;
     let coverage = 1.0 - rejected / lines.len() as f64;
@@ -145,4 +180,23 @@ fn too_few_images_to_choose_by_are_a_notice_or_an_error() {
     let given = ["--distance", "loglik", "--scores", "centered", "--combine", "never", "--json"];
     let found = fixture().json(&[&args[..], &given].concat());
     assert!(!found["notices"].to_string().contains("too few"), "{}", found["notices"]);
+}
+
+#[test]
+fn a_rate_that_cannot_be_held_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let [concepts, bundle, filter] =
+        ["concepts.txt", "bundle", "model.heatlens"].map(|name| root.path().join(name).display().to_string());
+    // The same prompts: no image has a stronger one.
+    fs::write(&concepts, "fur\ncoat: fur\n").unwrap();
+    let [classifier, clip, aligner, build, images] =
+        ["classifier", "clip", "aligner.safetensors", "build", "calibrate"].map(path);
+    let models =
+        ["build", "--classifier", &classifier, "--clip", &clip, "--aligner", &aligner, "--concepts", &concepts];
+    fixture().run(&[&models[..], &["--images", &build, "--minimum-support", "2", "-o", &bundle]].concat());
+    let calibrate = ["calibrate", &bundle, "--images", &images, "--false-reject-rate", "0.5", "-o", &filter, "--json"];
+    let found = fixture().json(&calibrate);
+    assert!(found["notices"].to_string().contains("can't be held"), "{}", found["notices"]);
+    let lines = fixture().json_lines(&["filter", "--filter", &filter, &images]);
+    assert!(lines.iter().all(|line| line["cause"] == "no-distance" && line["score"].is_null()));
 }
