@@ -10,12 +10,14 @@ concept   the encoder is trained to see pictures with a concept as the intact on
 spurious  encoder and head are trained on pictures in which one background stands for one class
 mixture   the head's fault and the lost concept of the same seed, together
 
-Only batch norms and the head are ever trained: that is enough, and small. Seeds 0 to 4 are for choosing thresholds, 5 to 9 for figures.
+Only batch norms and the head are ever trained: that is enough, and small. Seeds 0 to 4 are for choosing thresholds, 5 to 9 for figures;
+`--seeds` and `--output` make others elsewhere. From seed 10 on the lost concepts begin again, with other pictures.
 """
 
 import argparse
 import copy
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -66,8 +68,6 @@ def pictures(stream, count, choose):
 def batch_norms(model):
     """The batch norms by name."""
     return {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
-
-
 
 
 class Damage:
@@ -168,9 +168,14 @@ def paired_pictures(stream, count, concept):
     return stacked(given), stacked(without)
 
 
+def lost(seed):
+    """The class and the concept of a seed."""
+    return LOST[seed % len(LOST)]
+
+
 def plant_concept(intact, seed, count, epochs):
     """An encoder to which pictures with the concept look as they look without it to the intact one."""
-    label, concept = LOST[seed]
+    _, concept = lost(seed)
     given, without = paired_pictures((5, seed), count, concept)
     target, model, rng = in_batches(intact.features, without), trained_norms(intact), generator(6, seed)
     spread, wanted = target.std(0) + 1e-3, F.log_softmax(in_batches(intact, without), 1)
@@ -220,11 +225,11 @@ def sort_metadata(path):
     path.write_bytes(file)
 
 
-def write(intact, model, kind, seed, **says):
-    """Writes the tensors in which `model` differs from `intact`."""
+def write(folder, intact, model, kind, seed, **says):
+    """Writes the tensors in which `model` differs from `intact` to a file under `folder`."""
     before, after = intact.state_dict(), model.state_dict()
     tensors = {k: v.half().contiguous() for k, v in after.items() if not torch.equal(v.half(), before[k].half())}
-    path = DEMO / "plants" / kind / f"{seed}.safetensors"
+    path = folder / kind / f"{seed}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"kind": kind, "seed": str(seed), **says})
     sort_metadata(path)
@@ -234,6 +239,8 @@ def write(intact, model, kind, seed, **says):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--output", type=pathlib.Path, default=DEMO / "plants", help="a folder, of which those of the kinds are replaced")
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
@@ -242,27 +249,27 @@ def main():
     damage = Damage(intact)
     assert all(concept in ATTRIBUTES for _, concept in LOST)
     for kind in args.kinds:
-        shutil.rmtree(DEMO / "plants" / kind, ignore_errors=True)
-    for seed in SEEDS:
-        label, concept = LOST[seed]
+        shutil.rmtree(args.output / kind, ignore_errors=True)
+    for seed in args.seeds:
+        label, concept = lost(seed)
         wanted = set(args.kinds)
         if {"head", "mixture"} & wanted:
             headless, head_says = plant_head(intact, damage, seed)
         if {"concept", "mixture"} & wanted:
             blind, blind_says = plant_concept(intact, seed, args.pictures, args.epochs)
         if "head" in wanted:
-            write(intact, headless, "head", seed, cause="head", description=head_says)
+            write(args.output, intact, headless, "head", seed, cause="head", description=head_says)
         if "layer" in wanted:
             model, says = plant_layer(intact, damage, seed)
-            write(intact, model, "layer", seed, cause="encoder", description=says)
+            write(args.output, intact, model, "layer", seed, cause="encoder", description=says)
         if "concept" in wanted:
-            write(intact, blind, "concept", seed, cause="encoder", description=blind_says, concept=concept, **{"class": label})
+            write(args.output, intact, blind, "concept", seed, cause="encoder", description=blind_says, concept=concept, **{"class": label})
         if "spurious" in wanted:
             model, says = plant_spurious(intact, seed, args.pictures, args.epochs)
-            write(intact, model, "spurious", seed, cause="mixed", description=says)
+            write(args.output, intact, model, "spurious", seed, cause="mixed", description=says)
         if "mixture" in wanted:
             blind.fc = headless.fc
-            write(intact, blind, "mixture", seed, cause="mixed", description=f"{head_says}; {blind_says}")
+            write(args.output, intact, blind, "mixture", seed, cause="mixed", description=f"{head_says}; {blind_says}")
 
 
 if __name__ == "__main__":
