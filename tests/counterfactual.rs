@@ -1,7 +1,7 @@
 //! The counterfactual oracle against scikit-learn (`tests/reference/counterfactual.py` makes the values).
 
 use heatlens::Tensor;
-use heatlens::semantics::{ContentOrder, Counterfactual, counterfactuals};
+use heatlens::semantics::{Counterfactual, counterfactuals};
 use serde_json::Value;
 
 fn numbers(list: &Value) -> Vec<f32> {
@@ -27,8 +27,7 @@ fn a_refitted_head_and_its_margins() {
     let find = |order: &[usize], support| {
         let pick = |values: &[usize]| order.iter().map(|&row| values[row]).collect::<Vec<_>>();
         let (features, logits) = (features.select_rows(order), logits.select_rows(order));
-        counterfactuals(&features, &logits, &pick(&labels), &pick(&predictions), &ContentOrder::new(order), support)
-            .unwrap()
+        counterfactuals(&features, &logits, &pick(&labels), &pick(&predictions), order, support).unwrap()
     };
     let found = find(&rows, 5);
     let expected = golden["expected"].as_array().unwrap();

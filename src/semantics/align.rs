@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::container::Container;
 use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
-use super::ridge::{Fit, Moments, fit, squared_error};
+use super::ridge::{Fit, Moments, choose_lambda, fit};
 use super::scores::ContentOrder;
 use super::{Templates, class_prompts};
 use crate::dataset::{ContentHash, Dataset};
@@ -24,8 +24,6 @@ use crate::tensor::Tensor;
 const ROWS_AT_ONCE: usize = 1024;
 /// Parts of the fitting images that λ is chosen over.
 const FOLDS: usize = 5;
-/// λ is chosen among `10^k · tr/D`.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -6..=1;
 
 /// How an aligner is fitted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -144,7 +142,7 @@ impl Aligner {
         moments.iter().for_each(|fold| all.add(fold));
         let chosen = match lambda {
             Some(lambda) => lambda,
-            None => choose_lambda(&moments, &all, observer)?,
+            None => choose_lambda(&moments, all.scale(), observer)?,
         };
         let (weight, bias) = uncentered(&fit(&all, chosen)?, &means);
         let rows = measured_rows(hashes, lambda.is_some());
@@ -358,25 +356,6 @@ fn moments_of(
         });
     }
     Ok(moments)
-}
-
-/// The λ of the grid with the least squared error over the folds left out in turn.
-fn choose_lambda(folds: &[Moments], all: &Moments, observer: &dyn Observer) -> Result<f64> {
-    const STAGE: &str = "choosing lambda";
-    let lambdas: Vec<f64> = EXPONENTS.map(|k| 10_f64.powi(k) * all.scale()).collect();
-    let mut errors = vec![0.0; lambdas.len()];
-    for (left_out, validation) in folds.iter().enumerate() {
-        let mut training = Moments::empty(all.z.nrows(), all.x.nrows());
-        let others = folds.iter().enumerate().filter(|(fold, _)| *fold != left_out);
-        others.for_each(|(_, fold)| training.add(fold));
-        for (number, (&lambda, error)) in lambdas.iter().zip(&mut errors).enumerate() {
-            step(observer, STAGE, left_out * lambdas.len() + number, folds.len() * lambdas.len())?;
-            *error += squared_error(&fit(&training, lambda)?, validation);
-        }
-    }
-    step(observer, STAGE, folds.len() * lambdas.len(), folds.len() * lambdas.len())?;
-    let best = (0..lambdas.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
-    Ok(best.map_or(1.0, |best| lambdas[best]))
 }
 
 /// The fit as f32 `[E, D]` and bias about zero instead of the provisional means.

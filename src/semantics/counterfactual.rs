@@ -15,23 +15,22 @@
 //! difference between the images that it was trained on and those of the bundle.
 //!
 //! The refitted head is a ridge regression on one-hot labels, in f64. It is cross-fitted: no image is judged by a head that has seen
-//! it; λ minimises the squared error of these same left-out scores. CLIP has no say here; labels have. An image with a wrong label
-//! is an error of neither part, and looks like the encoder's.
+//! it or a copy of it; λ minimises the squared error of these same left-out scores. CLIP has no say here; labels have. An image with a
+//! wrong label is an error of neither part, and looks like the encoder's.
 
 use std::collections::BTreeMap;
 
 use faer::Mat;
 use serde::Serialize;
 
-use super::ridge::{Moments, fit};
+use super::ridge::{Moments, choose_lambda, fit};
 use super::scores::ContentOrder;
 use crate::error::Result;
+use crate::progress::Silent;
 use crate::tensor::Tensor;
 
 /// Parts in which heads are refitted: each image is judged by a head fitted to the other four fifths.
 const FOLDS: usize = 5;
-/// λ is chosen among `10^k · tr/D`.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -6..=1;
 /// Rows whose products are summed at once.
 const ROWS_AT_ONCE: usize = 1024;
 
@@ -62,20 +61,20 @@ impl Counterfactual {
     }
 }
 
-/// The counterfactuals of every misclassified image of features `[N, D]` and logits `[N, K]`; `order` is the images' order by
-/// content.
+/// The counterfactuals of every misclassified image of features `[N, D]` and logits `[N, K]`; images with equal `hashes`, N, are
+/// copies.
 ///
 /// None for correctly classified images, for classes with fewer images than `minimum_support`, where margins don't vary within
-/// the two classes, and for everything where there are fewer than ten images or all have the same feature.
+/// the two classes, and for everything where there are fewer than ten different images or all have the same feature.
 ///
 /// # Errors
 /// [`ErrorKind::Data`](crate::ErrorKind::Data) if a head can't be solved for.
-pub fn counterfactuals(
+pub fn counterfactuals<H: Ord>(
     features: &Tensor,
     logits: &Tensor,
     labels: &[usize],
     predictions: &[usize],
-    order: &ContentOrder,
+    hashes: &[H],
     minimum_support: u64,
 ) -> Result<Vec<Option<Counterfactual>>> {
     let mut found = vec![None; labels.len()];
@@ -83,11 +82,12 @@ pub fn counterfactuals(
     for (row, (&label, &prediction)) in labels.iter().zip(predictions).enumerate().filter(|(_, (l, p))| l != p) {
         pairs.entry((label, prediction)).or_default().push(row);
     }
-    if labels.len() < 2 * FOLDS || pairs.is_empty() {
+    if pairs.is_empty() {
         return Ok(found);
     }
+    let Some(folds) = folds(hashes, labels) else { return Ok(found) };
     let classes = logits.columns();
-    let Some(refit) = cross_fitted(features, labels, classes, &order.rows())? else { return Ok(found) };
+    let Some(refit) = cross_fitted(features, labels, classes, &folds)? else { return Ok(found) };
     let own = Mat::from_fn(labels.len(), classes, |row, class| f64::from(logits.row(row)[class]));
     let mut of_class = vec![Vec::new(); classes];
     labels.iter().enumerate().for_each(|(row, &label)| of_class[label].push(row));
@@ -149,11 +149,21 @@ fn largest(scores: &Mat<f64>, row: usize) -> usize {
     (1..scores.ncols()).fold(0, |best, class| if scores[(row, class)] > scores[(row, best)] { class } else { best })
 }
 
-/// Scores `[N, K]` of each row by a head fitted to the rows of the other folds, or `None` if all features are the same. Rows are
-/// dealt in the order `rows`.
-fn cross_fitted(features: &Tensor, labels: &[usize], classes: usize, rows: &[u32]) -> Result<Option<Mat<f64>>> {
-    let folds: Vec<Vec<usize>> =
-        (0..FOLDS).map(|fold| rows.iter().skip(fold).step_by(FOLDS).map(|&row| row as usize).collect()).collect();
+/// The rows of each fold, dealt in content order, or `None` if there are fewer than two different images a fold. Copies of an
+/// image share a fold, whatever their labels.
+fn folds<H: Ord>(hashes: &[H], labels: &[usize]) -> Option<Vec<Vec<usize>>> {
+    let rows = ContentOrder::new(&hashes.iter().zip(labels).collect::<Vec<_>>()).rows();
+    let mut folds = vec![Vec::new(); FOLDS];
+    let mut images = 0;
+    for copies in rows.chunk_by(|&a, &b| hashes[a as usize] == hashes[b as usize]) {
+        folds[images % FOLDS].extend(copies.iter().map(|&row| row as usize));
+        images += 1;
+    }
+    (images >= 2 * FOLDS).then_some(folds)
+}
+
+/// Scores `[N, K]` of each row by a head fitted to the rows of the other folds, or `None` if all features are the same.
+fn cross_fitted(features: &Tensor, labels: &[usize], classes: usize, folds: &[Vec<usize>]) -> Result<Option<Mat<f64>>> {
     let mean = mean(features);
     let moments: Vec<Moments> = folds.iter().map(|rows| moments(features, labels, classes, &mean, rows)).collect();
     let mut all = Moments::empty(features.columns(), classes);
@@ -161,28 +171,18 @@ fn cross_fitted(features: &Tensor, labels: &[usize], classes: usize, rows: &[u32
     if all.scale() <= 0.0 {
         return Ok(None);
     }
-    let mut best: Option<(f64, Mat<f64>)> = None;
-    for lambda in EXPONENTS.map(|k| 10_f64.powi(k) * all.scale()) {
-        let mut scores = Mat::zeros(labels.len(), classes);
-        for (left_out, rows) in folds.iter().enumerate() {
-            let mut training = Moments::empty(features.columns(), classes);
-            moments.iter().enumerate().filter(|(fold, _)| *fold != left_out).for_each(|(_, fold)| training.add(fold));
-            let head = fit(&training, lambda)?;
-            for rows in rows.chunks(ROWS_AT_ONCE) {
-                let found = centered_rows(features, &mean, rows) * &head.weight;
-                for (at, &row) in rows.iter().enumerate() {
-                    (0..classes).for_each(|class| scores[(row, class)] = found[(at, class)] + head.bias[(class, 0)]);
-                }
+    let lambda = choose_lambda(&moments, all.scale(), &Silent)?;
+    let mut scores = Mat::zeros(labels.len(), classes);
+    for (left_out, rows) in folds.iter().enumerate() {
+        let head = fit(&Moments::all_but(left_out, &moments), lambda)?;
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let found = centered_rows(features, &mean, rows) * &head.weight;
+            for (at, &row) in rows.iter().enumerate() {
+                (0..classes).for_each(|class| scores[(row, class)] = found[(at, class)] + head.bias[(class, 0)]);
             }
         }
-        let target = |row: usize, class: usize| if labels[row] == class { 1.0 } else { 0.0 };
-        let cells = (0..classes).flat_map(|class| (0..labels.len()).map(move |row| (row, class)));
-        let error: f64 = cells.map(|(row, class)| (scores[(row, class)] - target(row, class)).powi(2)).sum();
-        if best.as_ref().is_none_or(|(least, _)| error < *least) {
-            best = Some((error, scores));
-        }
     }
-    Ok(best.map(|(_, scores)| scores))
+    Ok(Some(scores))
 }
 
 fn mean(features: &Tensor) -> Vec<f64> {

@@ -332,9 +332,9 @@ impl Bundle {
         options: &LocalizeOptions,
         of_classes: Vec<(Option<Responsible>, Vec<Change>)>,
     ) -> Result<Localization> {
-        let Samples { labels, predictions, paths, features, logits, .. } = &self.samples;
+        let Samples { labels, predictions, paths, features, logits, hashes, .. } = &self.samples;
         let support = self.manifest.minimum_support;
-        let counterfactuals = counterfactuals(features, logits, labels, predictions, &self.order(), support)?;
+        let counterfactuals = counterfactuals(features, logits, labels, predictions, hashes, support)?;
         let distances = self.distances_to_own_class(device)?;
         let rows = labels.iter().zip(predictions).zip(&distances);
         let to_correct: Vec<Option<f64>> =

@@ -4,6 +4,10 @@ use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Observer, step};
+
+/// λ is chosen among `10^k · tr/D`.
+const EXPONENTS: std::ops::RangeInclusive<i32> = -6..=1;
 
 /// Sums over some rows of z and x, both less a fixed provisional mean: n, Σz, Σx, Σz zᵀ, Σz xᵀ and Σ‖x‖².
 #[derive(Debug, Clone)]
@@ -37,6 +41,13 @@ impl Moments {
         self.zz += &other.zz;
         self.zx += &other.zx;
         self.xx += other.xx;
+    }
+
+    /// Those of all folds but one.
+    pub(crate) fn all_but(left_out: usize, folds: &[Self]) -> Self {
+        let mut others = Self::empty(folds[left_out].z.nrows(), folds[left_out].x.nrows());
+        folds.iter().enumerate().filter(|(fold, _)| *fold != left_out).for_each(|(_, fold)| others.add(fold));
+        others
     }
 
     /// Σ(z − z̄)(z − z̄)ᵀ.
@@ -88,6 +99,26 @@ pub(crate) fn squared_error(fit: &Fit, moments: &Moments) -> f64 {
     let products = dot(weight, &moments.zx);
     quadratic - 2.0 * products + moments.xx + 2.0 * dot(bias, &predicted) - 2.0 * dot(bias, &moments.x)
         + moments.n * dot(bias, bias)
+}
+
+/// The λ of the grid with the least squared error over the folds left out in turn; `scale` is that of all rows.
+///
+/// # Errors
+/// Those of [`fit`].
+pub(crate) fn choose_lambda(folds: &[Moments], scale: f64, observer: &dyn Observer) -> Result<f64> {
+    const STAGE: &str = "choosing lambda";
+    let lambdas: Vec<f64> = EXPONENTS.map(|k| 10_f64.powi(k) * scale).collect();
+    let mut errors = vec![0.0; lambdas.len()];
+    for (left_out, validation) in folds.iter().enumerate() {
+        let training = Moments::all_but(left_out, folds);
+        for (number, (&lambda, error)) in lambdas.iter().zip(&mut errors).enumerate() {
+            step(observer, STAGE, left_out * lambdas.len() + number, folds.len() * lambdas.len())?;
+            *error += squared_error(&fit(&training, lambda)?, validation);
+        }
+    }
+    step(observer, STAGE, folds.len() * lambdas.len(), folds.len() * lambdas.len())?;
+    let best = (0..lambdas.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
+    Ok(best.map_or(1.0, |best| lambdas[best]))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ fn scene(sign: f32) -> (Tensor, Tensor, Vec<usize>) {
 fn run(features: &Tensor, logits: &Tensor, labels: &[usize]) -> Vec<Option<Counterfactual>> {
     let predictions: Vec<usize> =
         (0..labels.len()).map(|row| usize::from(logits.row(row)[1] > logits.row(row)[0])).collect();
-    let order = ContentOrder::new(&(0..labels.len()).collect::<Vec<_>>());
-    counterfactuals(features, logits, labels, &predictions, &order, 5).unwrap()
+    let hashes: Vec<usize> = (0..labels.len()).collect();
+    counterfactuals(features, logits, labels, &predictions, &hashes, 5).unwrap()
 }
 
 #[test]
@@ -51,4 +51,13 @@ fn nothing_is_said_of_what_cannot_be_told() {
     assert!(run(&same, &logits, &labels).iter().all(Option::is_none), "features don't vary");
     let constant = Tensor::new([40, 2], [1.0, 0.0].repeat(40));
     assert!(run(&features, &constant, &labels).iter().all(Option::is_none), "nor do the own head's margins");
+}
+
+#[test]
+fn copies_of_an_image_share_a_fold_whatever_their_labels() {
+    let hashes = [9, 3, 0, 9, 7, 1, 2, 4, 5, 6, 8, 9, 3];
+    let labels = [0, 1, 0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 0];
+    let folds = folds(&hashes, &labels).unwrap();
+    assert_eq!(folds, [vec![2, 8], vec![5, 9], vec![6, 4], vec![12, 1, 10], vec![7, 0, 3, 11]]);
+    assert_eq!(super::folds(&hashes[..10], &labels[..10]), None, "nine images and a copy");
 }
