@@ -161,6 +161,12 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| "expected a share from 0 to 1, such as 0.05".to_owned())
 }
 
+/// A finite number as a flag's value.
+pub(crate) fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let value = text.parse::<T>().ok().filter(|&value| value.into().is_finite());
+    value.ok_or_else(|| "expected a finite number, such as 0.5".to_owned())
+}
+
 /// A folder of attacked images under a name, `NAME=DIR`.
 #[derive(Debug, Clone)]
 pub(crate) struct Attacked {

@@ -243,9 +243,13 @@ fn text(story: &Story) -> String {
         "\nENCODER OR HEAD      of {} misclassified pictures: head {}, encoder {}, undetermined {}\n",
         totals.n, totals.head, totals.encoder, totals.undetermined
     );
+    text += &format!(
+        "                     the head is blamed only if it misreads even typical pictures of the class; a refitted one would get {} right\n",
+        totals.refit.head
+    );
     if let Some(rate) = &totals.false_encoder_rate {
         text += &format!(
-            "                     the zero-shot oracle: head {}, encoder {}, undetermined {}; on correct pictures it blames the encoder in {}\n",
+            "                     the published zero-shot oracle: head {}, encoder {}, undetermined {}; on correct pictures it blames the encoder in {}\n",
             totals.zero_shot.head,
             totals.zero_shot.encoder,
             totals.zero_shot.undetermined,

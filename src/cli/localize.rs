@@ -9,12 +9,14 @@ use heatlens::semantics::{
 use heatlens::{Bundle, Result};
 
 use super::Context;
+use super::args::finite;
 use super::output::{Align, Outcome, percent, table};
 
 /// Tell for each misclassified image whether the encoder lost its meaning or the head misread it
 ///
 /// By default a head is refitted to the features: where it would have got the image right, and the classifier's own head misreads
-/// even typical features of the class, the head is at fault; otherwise the encoder. The published zero-shot oracle instead takes the
+/// even typical features of the class, the head is at fault; otherwise the encoder, which is to say that the head isn't broken, not
+/// that another one wouldn't do better. The published zero-shot oracle instead takes the
 /// class whose prompt is nearest to the aligned feature: if that is the true class, it blames the head, and where CLIP itself doesn't
 /// recognise the image, it leaves the verdict undetermined. The heatmap oracle is a second opinion by the distance to the class's map.
 #[derive(Debug, clap::Args)]
@@ -32,10 +34,10 @@ pub(crate) struct Args {
     oracle: Oracle,
     /// By how many standard deviations the own head's margin on a typical feature must fall short of a refitted head's for the
     /// counterfactual oracle to blame it
-    #[arg(long, value_name = "X", default_value_t = SHORTFALL)]
+    #[arg(long, value_name = "X", default_value_t = SHORTFALL, value_parser = finite::<f64>)]
     shortfall: f64,
     /// The zero-shot oracle's margin (top-1 less top-2 cosine) under which its verdict is undetermined
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = finite::<f32>)]
     margin: f32,
     /// How the heatmap oracle decides
     #[arg(long, value_name = "RULE", value_enum, default_value = "percentile")]
@@ -75,11 +77,9 @@ fn text(localization: &Localization) -> String {
         "{n} misclassified images, by the {} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n",
         options.oracle
     );
-    for (oracle, verdicts) in Oracle::ALL.into_iter().zip([totals.counterfactual, totals.zero_shot, totals.refit]) {
-        if oracle != options.oracle {
-            let Verdicts { head, encoder, undetermined } = verdicts;
-            text += &format!("  by the {oracle} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n");
-        }
+    for oracle in Oracle::ALL.into_iter().filter(|oracle| *oracle != options.oracle) {
+        let Verdicts { head, encoder, undetermined } = totals.of(oracle);
+        text += &format!("  by the {oracle} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n");
     }
     if let Some(bounds) = &totals.head_share {
         text += &match undetermined {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::data::{
-    ConceptChange, Estimate, Example, Fact, Localization, PairChange, ReportData, ReportMap, Responsible, TwoByTwo,
-    Verdicts,
+    ConceptChange, Estimate, Example, Fact, Localization, OtherOracle, PairChange, ReportData, ReportMap, Responsible,
+    TwoByTwo, Verdicts,
 };
 use super::evaluation;
 use super::map::MapView;
@@ -164,9 +164,14 @@ fn faults(found: &semantics::Localization, aligner: Option<&AlignerFigures>) -> 
         clip_only: table.clip_only,
         neither: table.neither,
     };
+    let other = |oracle: Oracle| {
+        let semantics::Verdicts { head, encoder, undetermined } = found.totals.of(oracle);
+        OtherOracle { name: oracle.to_string(), totals: Verdicts { head, encoder, undetermined } }
+    };
     Localization {
         rule: rule(&found.options),
         totals: verdicts(&found.totals),
+        others: Oracle::ALL.into_iter().filter(|oracle| *oracle != found.options.oracle).map(other).collect(),
         classes: found.classes.iter().map(|class| verdicts(&class.tally)).collect(),
         agreement: found.totals.agreement.share(),
         class_agreement: found.classes.iter().map(|class| class.tally.agreement.share()).collect(),
@@ -182,7 +187,7 @@ fn rule(options: &LocalizeOptions) -> String {
         Oracle::Counterfactual => format!(
             "A head is refitted to the features. If it puts the label of a misclassified image above the prediction, and on a \
              typical feature of the class the classifier’s own head falls short of it by more than {} standard deviations, the head is \
-             at fault, else the encoder.",
+             at fault, else the encoder: that is to say that the head isn’t broken, not that another one wouldn’t do better.",
             options.shortfall
         ),
         Oracle::Refit => {

@@ -103,9 +103,9 @@ pub struct PairChange {
 /// Verdicts on misclassified images: their counts add up to the number of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Verdicts {
-    /// The embedding still carries the right meaning: the head is at fault.
+    /// The head is at fault.
     pub head: u64,
-    /// It doesn't: the encoder is at fault.
+    /// The encoder is at fault.
     pub encoder: u64,
     /// The oracle can't tell.
     pub undetermined: u64,
@@ -138,6 +138,15 @@ pub struct TwoByTwo {
     pub neither: u64,
 }
 
+/// What another oracle says of the same images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherOracle {
+    /// Its name.
+    pub name: String,
+    /// Its verdicts over all classes.
+    pub totals: Verdicts,
+}
+
 /// Where the faults lie.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Localization {
@@ -145,9 +154,11 @@ pub struct Localization {
     pub rule: String,
     /// Over all classes.
     pub totals: Verdicts,
+    /// The oracles by whose rules these verdicts weren't reached.
+    pub others: Vec<OtherOracle>,
     /// Per class, in logit order.
     pub classes: Vec<Verdicts>,
-    /// The share of misclassified images on which both oracles agree, over all and per class; `None` where none can.
+    /// The share of misclassified images on which the rule's oracle and that of the maps agree, over all and per class; `None` where none can.
     pub agreement: Option<f64>,
     /// The same per class.
     pub class_agreement: Vec<Option<f64>>,
@@ -155,7 +166,7 @@ pub struct Localization {
     pub errors: TwoByTwo,
     /// The table of the correctly classified images, where a verdict of "encoder" is a known mistake.
     pub correct: TwoByTwo,
-    /// The share of correctly classified images that the rule would blame on the encoder.
+    /// The share of correctly classified images that the zero-shot oracle would blame on the encoder.
     pub false_encoder: Option<f64>,
     /// The aligner's figures: R², mean cosine, agreement with CLIP's labels, λ, images.
     pub aligner: Vec<Fact>,

@@ -153,6 +153,10 @@ fn study() -> ReportData {
         localization: Some(Localization {
             rule: "An error is the head’s if the aligned embedding still says the label.".into(),
             totals: Verdicts { head: 14, encoder: 11, undetermined: 8 },
+            others: vec![OtherOracle {
+                name: "zero-shot".into(),
+                totals: Verdicts { head: 20, encoder: 4, undetermined: 9 },
+            }],
             classes: vec![
                 Verdicts { head: 6, encoder: 2, undetermined: 2 },
                 Verdicts { head: 1, encoder: 2, undetermined: 2 },
@@ -211,6 +215,7 @@ fn the_tables_show_the_given_numbers() {
         "plane 10 6 2 2 80.0 %",
         "cat 5 1 2 2 –",
         "all 33 14 11 8 72.7 %",
+        "by the zero-shot oracle: head 20, encoder 4, undetermined 9",
         "zero-shot oracle says the label 14 3 zero-shot oracle doesn’t 11 5",
         "zero-shot oracle says the label 240 12 zero-shot oracle doesn’t 9 6",
         "3.4 % of the",
@@ -325,8 +330,8 @@ fn the_summary_tells_the_story() {
              are missed show less wings (−31) and metallic (−22), more wet (+31). (Points of a concept’s win rate against \
              the others.)",
             "Of 33 misclassified images, 14 are blamed on the head, 11 on the encoder and 8 on neither for certain, so the \
-             head’s share lies between 42.4 % and 66.7 %. On correctly classified images the zero-shot oracle blames the encoder \
-             in 3.4 %.",
+             head’s share lies between 42.4 % and 66.7 %. The zero-shot oracle blames 20 on the head, 4 on the encoder and 9 on \
+             neither. On correctly classified images the zero-shot oracle blames the encoder in 3.4 %.",
             "While it rejects 5.1 % of correctly classified images, the runtime filter catches: misclassified 36.1 % (max \
              softmax 44.3 %), pgd8 55.3 % (max softmax 21.1 %).",
         ]

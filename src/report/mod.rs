@@ -40,7 +40,7 @@ mod view_tests;
 pub use assemble::of_bundle;
 pub use data::{
     ConceptChange, CoverageCurve, DefectKind, Estimate, Evaluation, Example, Fact, Localization, MethodScores,
-    PairChange, ReportData, ReportMap, Responsible, TwoByTwo, Verdicts,
+    OtherOracle, PairChange, ReportData, ReportMap, Responsible, TwoByTwo, Verdicts,
 };
 pub use export::export;
 pub use html::{html, write_html};

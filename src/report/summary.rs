@@ -3,7 +3,9 @@
 
 use serde::Serialize;
 
-use super::data::{ConceptChange, DefectKind, Estimate, Localization, MethodScores, ReportData, Responsible};
+use super::data::{
+    ConceptChange, DefectKind, Estimate, Localization, MethodScores, OtherOracle, ReportData, Responsible,
+};
 use super::html::confusions;
 use crate::semantics::Role;
 
@@ -102,14 +104,24 @@ fn localization(l: &Localization) -> Option<String> {
     let (low, high) = l.totals.head_bounds()?;
     let mut text = format!(
         "Of {} misclassified images, {} are blamed on the head, {} on the encoder and {} on neither for certain, so the head’s \
-         share lies between {} and {}.",
+         share {}.",
         thousands(n),
         thousands(l.totals.head),
         thousands(l.totals.encoder),
         thousands(l.totals.undetermined),
-        percent(low),
-        percent(high)
+        match l.totals.undetermined {
+            0 => format!("is {}", percent(low)),
+            _ => format!("lies between {} and {}", percent(low), percent(high)),
+        }
     );
+    for OtherOracle { name, totals } in &l.others {
+        text += &format!(
+            " The {name} oracle blames {} on the head, {} on the encoder and {} on neither.",
+            thousands(totals.head),
+            thousands(totals.encoder),
+            thousands(totals.undetermined)
+        );
+    }
     if let Some(rate) = l.false_encoder {
         text +=
             &format!(" On correctly classified images the zero-shot oracle blames the encoder in {}.", percent(rate));

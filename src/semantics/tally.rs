@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::localize::Sample;
+use super::localize::{Oracle, Sample};
 use super::responsible::Change;
 use super::statistics::{Estimate, Interval};
 
@@ -151,6 +151,15 @@ impl Verdicts {
 }
 
 impl Tally {
+    /// The verdicts of an oracle.
+    pub fn of(&self, oracle: Oracle) -> Verdicts {
+        match oracle {
+            Oracle::Counterfactual => self.counterfactual,
+            Oracle::ZeroShot => self.zero_shot,
+            Oracle::Refit => self.refit,
+        }
+    }
+
     /// Counts a misclassified image.
     pub(super) fn add_error(&mut self, sample: &Sample, oracle: bool, clip: bool) {
         self.n += 1;

@@ -144,6 +144,9 @@ fn plants_that_cannot_be_used_are_refused_by_name() {
     let planted = Planted::new(&head("fc.weight"), &says("row", "head"));
     assert!(error(&planted, &["-q", "--seeds", "1-6"]).contains("no plant has a seed from 1 to 6"));
     assert!(error(&planted, &["--seeds", "9-3"]).contains("expected a seed or a range of them"));
+    for flag in ["--shortfall", "--margin"] {
+        assert!(error(&planted, &[flag, "nan"]).contains("expected a finite number"), "{flag}");
+    }
     fs::remove_file(&planted.file).unwrap();
     assert!(error(&planted, &["-q"]).contains("no .safetensors file"));
 }

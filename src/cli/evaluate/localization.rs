@@ -11,7 +11,7 @@ use heatlens::semantics::{
 use heatlens::{Error, ErrorKind, Result, models::Classifier};
 
 use super::super::Context;
-use super::super::args::{ImageArgs, check_output, class_names, labelled, name_overlap, unlabelled};
+use super::super::args::{ImageArgs, check_output, class_names, finite, labelled, name_overlap, unlabelled};
 use super::super::output::{Align, Outcome, estimate, percent, table};
 
 /// Measure localisation on planted faults: variants of a classifier of which it is known which part is damaged
@@ -54,10 +54,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     templates: Option<PathBuf>,
     /// The shortfall of the counterfactual oracle, as for `heatlens localize`
-    #[arg(long, value_name = "X", default_value_t = SHORTFALL)]
+    #[arg(long, value_name = "X", default_value_t = SHORTFALL, value_parser = finite::<f64>)]
     shortfall: f64,
     /// The margin of the zero-shot oracle, as for `heatlens localize`
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = finite::<f32>)]
     margin: f32,
     /// A file for all figures
     #[arg(short = 'o', long = "output", value_name = "plants.json")]
@@ -149,10 +149,9 @@ fn text(evaluation: &LocalizationEvaluation) -> String {
     text += &table(header, &rows);
     if let Some(best) = &evaluation.best_shortfall {
         text += &format!(
-            "\nshortfall {}; on these plants {} to {} would name the most of the kind named least, {}\n",
+            "\nshortfall {}; on these plants {} would name the most of the kind named least, {}\n",
             evaluation.options.shortfall,
-            best.from,
-            best.to,
+            if best.from < best.to { format!("{} to {}", best.from, best.to) } else { best.from.to_string() },
             percent(best.least_named)
         );
     }

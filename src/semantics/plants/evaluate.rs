@@ -73,11 +73,12 @@ pub fn evaluate_localization(
     for (number, plant) in inputs.plants.iter().enumerate() {
         step(observer, "plants", number, inputs.plants.len())?;
         let variant = Classifier::load(&inputs.classifier.replaced(&plant.weights)?, &Silent)?;
-        let aligner = aligning.fit(device, &variant, inputs, run)?;
-        let bundle = rebuild(device, &intact, &inputs.of(&variant, &aligner), run, &Silent)?;
-        let origins = origins(device, [&classifier, &variant], [&intact, &bundle])?;
+        let of_plant = |e: Error| e.at(plant.path.display());
+        let aligner = aligning.fit(device, &variant, inputs, run).map_err(of_plant)?;
+        let bundle = rebuild(device, &intact, &inputs.of(&variant, &aligner), run, &Silent).map_err(of_plant)?;
+        let origins = origins(device, [&classifier, &variant], [&intact, &bundle]).map_err(of_plant)?;
         check_cause(plant, &origins)?;
-        let found = bundle.localize(device, options, &Silent)?;
+        let found = bundle.localize(device, options, &Silent).map_err(of_plant)?;
         results.push(result(plant, &bundle, &origins, [&before, &found], &mut decided));
     }
     step(observer, "plants", inputs.plants.len(), inputs.plants.len())?;
