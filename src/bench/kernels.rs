@@ -22,12 +22,24 @@ pub struct KernelOptions {
     pub repetitions: usize,
     /// Which variants of each kernel.
     pub variants: Variants,
+    /// What is run beside each of them.
+    pub replacement: Option<Replacement>,
+}
+
+/// Somebody's WGSL for a kernel.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// What its rows are called.
+    pub name: String,
+    /// A device that runs it in the place of the kernel's own shader
+    /// ([`DeviceOptions::replaced_shaders`](crate::gpu::DeviceOptions::replaced_shaders)).
+    pub device: Device,
 }
 
 impl KernelOptions {
     /// Ten repetitions of the adapter's own variants by its best clock.
     pub fn new(device: &Device) -> Self {
-        Self { clock: device.clock(), repetitions: 10, variants: Variants::Own }
+        Self { clock: device.clock(), repetitions: 10, variants: Variants::Own, replacement: None }
     }
 }
 
@@ -139,10 +151,25 @@ pub fn kernels(
         let case = subject.shaped.case();
         for variant in options.variants.of(&*case.kernel, device.profile())? {
             let kernel: Arc<dyn Kernel> = Arc::new(variant.of(case.kernel.clone()));
-            let executable = device.compile(&Plan::of_kernel(kernel.clone()))?;
-            let check = executable.check(&case)?;
-            let timed = Timed::new(executable, &*kernel, options.clock)?;
-            prepared.push(Prepared { subject, variant: variant.name.to_owned(), check, timed });
+            let prepare = |device: &Device, name: &str| {
+                let executable = device.compile(&Plan::of_kernel(kernel.clone()))?;
+                let check = executable.check(&case)?;
+                let timed = Timed::new(executable, &*kernel, options.clock)?;
+                Ok(Prepared { subject, variant: name.to_owned(), check, timed })
+            };
+            prepared.push(prepare(device, variant.name)?);
+            if let Some(Replacement { name, device }) = &options.replacement {
+                let theirs = prepare(device, name).map_err(|e: Error| {
+                    let ours = format!("--variant {} --print-shader", variant.name);
+                    Error::new(
+                        ErrorKind::Usage,
+                        format!("{name} can't take the place of {}", variant.launch.shader.label),
+                    )
+                    .hint(format!("`{ours}` prints that shader, with its bindings and constants"))
+                    .caused_by(e)
+                });
+                prepared.push(theirs?);
+            }
         }
     }
     let (fma, copy) = (|| peaks.fma.seconds(), || peaks.copy.seconds());

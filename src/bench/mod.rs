@@ -23,7 +23,7 @@ mod peak;
 mod sample;
 mod subjects;
 
-pub use kernels::{KernelOptions, KernelRow, Measured, Variants, kernels};
+pub use kernels::{KernelOptions, KernelRow, Measured, Replacement, Variants, kernels};
 pub use models::{ModelOptions, ModelRow, model};
 pub use peak::{Peak, peak};
 pub use sample::Sample;

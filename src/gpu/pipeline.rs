@@ -86,19 +86,23 @@ impl Pipelines {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                zero_initialize_workgroup_memory: self.checked,
+                zero_initialize_workgroup_memory: self.is_checked(shader),
             },
             cache: None,
         });
         Pipeline { pipeline, layout, operands: shader.reads + 2 }
     }
 
+    /// Whether a shader gets every run-time check: those of others always do.
+    fn is_checked(&self, shader: &Shader) -> bool {
+        self.checked || self.replaced.contains_key(shader.label)
+    }
+
     fn module(&self, device: &wgpu::Device, shader: &Shader) -> wgpu::ShaderModule {
-        let replaced = self.replaced.get(shader.label);
-        let source = replaced.map_or(shader.source, String::as_str);
+        let source = self.replaced.get(shader.label).map_or(shader.source, String::as_str);
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(shader.label), source: wgpu::ShaderSource::Wgsl(source.into()) };
-        if self.checked || replaced.is_some() {
+        if self.is_checked(shader) {
             return device.create_shader_module(descriptor);
         }
         #[expect(unsafe_code, reason = "run-time checks cost up to half of a GEMM's speed")]

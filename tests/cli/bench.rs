@@ -93,6 +93,45 @@ fn the_shader_that_runs_is_printed() {
 }
 
 #[test]
+fn a_shader_of_ones_own_is_checked_and_measured_beside_the_kernel() {
+    let ours = fixture().run(&["bench", "kernels", "--kernel", "gemm", "--variant", "direct_8", "--print-shader"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let with = |shader: &str| {
+        let args = [&TINY[..], &["--variant", "direct_8", "--json", "--shader", shader]].concat();
+        heatlens().args(args).output().unwrap()
+    };
+    let passes = |output: &std::process::Output| {
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = |row: &Value| (row["variant"].as_str().unwrap().to_owned(), row["passes"].as_bool().unwrap());
+        found["rows"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let same = file("same.wgsl", &ours);
+    let output = with(&same);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(passes(&output), [("direct_8".to_owned(), true), (same, true)]);
+    let wrong = file("wrong.wgsl", &ours.replace("sum + bias[channel]", "sum - bias[channel]"));
+    let output = with(&wrong);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(passes(&output), [("direct_8".to_owned(), true), (wrong, false)]);
+
+    let broken = file("broken.wgsl", &ours.replace("fn main(", "fn main(("));
+    let output = with(&broken);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for part in ["broken.wgsl can't take the place of gemm_direct_8", "fn main((", "--variant direct_8 --print-shader"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    refused(&[&TINY[..], &["--variant", "direct_8", "--shader", "absent.wgsl"]].concat(), 2, &["absent.wgsl"]);
+    refused(&[&TINY[..], &["--variant", "all", "--shader", &broken]].concat(), 2, &["gemm_tiled_8x2", "--variant"]);
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_by_name() {
     refused(&["bench", "models", "--arch", "vgg16"], 2, &["vgg16", "resnet18, resnet50, vit-b-32, vit-b-16"]);
     refused(&["bench", "models", "--arch", "vit-b-16", "--size", "100"], 2, &["vit-b-16", "16 pixels", "100"]);

@@ -1,9 +1,11 @@
 //! `heatlens bench kernels`: kernels at the shapes of real layers, or at any shape.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use heatlens::bench::{KernelOptions, KernelRow, Measured, Peak, Subject, Variants, kernels, subjects};
-use heatlens::gpu::{AdapterSummary, Clock};
+use heatlens::bench::{KernelOptions, KernelRow, Measured, Peak, Replacement, Subject, Variants, kernels, subjects};
+use heatlens::gpu::{AdapterSummary, Clock, DeviceOptions};
 use heatlens::kernels::cases::{self, Case};
 use heatlens::kernels::shapes::{Shaped, forms, known};
 use heatlens::kernels::{Kernel, Profile, Variant};
@@ -28,7 +30,8 @@ use crate::cli::output::{Align, Outcome, percent, print, table};
   heatlens bench kernels                                        every kernel, as the adapter's profile runs it
   heatlens bench kernels --filter resnet50 --batch 8            what ResNet-50 runs, at 8 pictures
   heatlens bench kernels --kernel gemm --shape 512x512x512 --variant all
-  heatlens bench kernels --kernel gemm --variant direct_8 --print-shader
+  heatlens bench kernels --kernel gemm --variant direct_8 --print-shader > my_gemm.wgsl
+  heatlens bench kernels --kernel gemm --variant direct_8 --shape 512x512x512 --shader my_gemm.wgsl
   heatlens bench kernels --list                                 kernels, how their shapes are written, and their variants")]
 pub(super) struct Args {
     /// Only this kernel
@@ -46,8 +49,14 @@ pub(super) struct Args {
     /// Print the WGSL of the rows' shaders and measure nothing
     #[arg(long, requires = "kernel")]
     print_shader: bool,
+    /// Check and measure this WGSL beside the variant that it takes the place of
+    ///
+    /// It has that variant's bindings, entry point `main`, constants and grid of workgroups (--print-shader shows them), and is
+    /// compiled with every run-time check, which the kernel's own shader is proven not to need.
+    #[arg(long, value_name = "FILE", requires = "kernel", conflicts_with = "print_shader")]
+    shader: Option<PathBuf>,
     /// List kernels, how their shapes are written, and their variants
-    #[arg(long, conflicts_with_all = ["kernel", "filter", "variant"])]
+    #[arg(long, conflicts_with_all = ["kernel", "filter", "variant", "shader"])]
     list: bool,
     #[command(flatten)]
     common: Common,
@@ -97,12 +106,35 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     }
     let subjects = chosen(args, context)?;
     let device = context.device()?;
-    let options = KernelOptions { clock: args.clock.clock(device)?, repetitions: args.common.repetitions(), variants };
+    let replacement =
+        args.shader.as_deref().map(|file| replacement(file, &subjects, &variants, context)).transpose()?;
+    let clock = args.clock.clock(device)?;
+    let options = KernelOptions { clock, repetitions: args.common.repetitions(), variants, replacement };
     let measured = kernels(device, &subjects, &options, &context.progress)?;
     let rows: Vec<Row<'_>> = measured.rows.iter().map(|row| Row { clock: options.clock, row }).collect();
     listing(device, &options, &measured, &rows).print(format, context)?;
     let passes = measured.rows.iter().all(|row| row.passes);
     Ok(if passes { Outcome::Done } else { Outcome::GateFailed })
+}
+
+/// The WGSL of a file, on a device of its own that runs it in the place of the subjects' shader.
+fn replacement(file: &Path, subjects: &[Subject], variants: &Variants, context: &Context) -> Result<Replacement> {
+    let name = file.display().to_string();
+    let source = std::fs::read_to_string(file).map_err(|e| Error::io(file, e))?;
+    let profile = context.device()?.profile();
+    let mut shaders = BTreeSet::new();
+    for subject in subjects {
+        shaders
+            .extend(variants.of(&*subject.shaped.kernel, profile)?.iter().map(|variant| variant.launch.shader.label));
+    }
+    if shaders.len() > 1 {
+        let shaders: Vec<&str> = shaders.into_iter().collect();
+        let message = format!("{name} can't take the place of several shaders: {}", shaders.join(", "));
+        return Err(Error::new(ErrorKind::Usage, message).hint("choose one of them by --variant"));
+    }
+    let replaced_shaders = shaders.into_iter().map(|shader| (shader.to_owned(), source.clone())).collect();
+    let device = Device::open(&DeviceOptions { replaced_shaders, ..context.global.device_options() })?;
+    Ok(Replacement { name, device })
 }
 
 /// The kernel of this name, at the given shape or at whichever.
