@@ -1,4 +1,4 @@
-//! How fast it is: kernels and networks, beside what the adapter can do at best.
+//! How fast it is: kernels and networks, beside what the adapter can do at best, and files to embeddings.
 //!
 //! ```no_run
 //! use heatlens::bench::{KernelOptions, Subject, kernels};
@@ -20,11 +20,13 @@
 mod kernels;
 mod models;
 mod peak;
+mod pipeline;
 mod sample;
 mod subjects;
 
 pub use kernels::{KernelOptions, KernelRow, Measured, Replacement, Variants, kernels};
 pub use models::{ModelOptions, ModelRow, model};
 pub use peak::{Peak, peak};
+pub use pipeline::{PipelineOptions, PipelineRow, pipeline};
 pub use sample::Sample;
 pub use subjects::{Subject, subjects};

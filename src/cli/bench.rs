@@ -4,6 +4,7 @@ mod kernels;
 mod listing;
 mod models;
 mod peak;
+mod pipeline;
 
 use std::num::NonZeroUsize;
 
@@ -15,7 +16,7 @@ use super::Context;
 use super::output::Outcome;
 use listing::Format;
 
-/// Measure kernels and networks, beside what the adapter can do at best
+/// Measure kernels and networks, beside what the adapter can do at best, and the way from files to embeddings
 ///
 /// All rows of a run are measured in turns, so that their ratios hold on a machine that does other things as well. A time is the
 /// median of the repetitions after a warm-up, ± half of their interquartile range.
@@ -23,7 +24,8 @@ use listing::Format;
 #[command(after_help = "Examples:
   heatlens bench peak
   heatlens bench kernels --filter resnet18
-  heatlens bench models --arch resnet50 --batch 4")]
+  heatlens bench models --arch resnet50 --batch 4
+  heatlens bench pipeline --images photos/")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -34,6 +36,7 @@ enum What {
     Kernels(kernels::Args),
     Models(models::Args),
     Peak(peak::Args),
+    Pipeline(pipeline::Args),
 }
 
 /// What every subcommand takes.
@@ -107,5 +110,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
         What::Kernels(args) => kernels::run(args, context),
         What::Models(args) => models::run(args, context),
         What::Peak(args) => peak::run(args, context),
+        What::Pipeline(args) => pipeline::run(args, context),
     }
 }

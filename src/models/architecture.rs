@@ -14,8 +14,8 @@ use super::resnet::{Family, Resnet};
 use super::specs::{Specs, VisionSizes, resnet};
 use super::{ClipVision, Network};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Normalization;
-use crate::plan::Plan;
+use crate::image::{Filter, Preprocess, Resize, Rounding};
+use crate::plan::{Plan, Var};
 use crate::weights::{Weights, formula};
 
 /// An architecture by name.
@@ -136,27 +136,51 @@ impl FormulaNetwork {
     /// # Errors
     /// [`ErrorKind::Limit`] if the pictures have 2³² pixels or more.
     pub fn record(&self, batch: usize) -> Result<Plan> {
+        self.check_batch(batch)?;
+        let mut plan = Plan::new(batch);
+        let bytes = plan.input_pixels("pixels", self.size, self.size);
+        self.record_on(&mut plan, bytes);
+        Ok(plan)
+    }
+
+    /// Whether one run takes `batch` pictures.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if they have 2³² pixels or more.
+    pub(crate) fn check_batch(&self, batch: usize) -> Result<()> {
         let size = self.size;
         let pixels = batch.checked_mul(size).and_then(|row| row.checked_mul(size));
         if pixels.is_none_or(|pixels| u32::try_from(pixels).is_err()) {
             let message = format!("{batch} pictures of {size}×{size} pixels are more than one run can take");
             return Err(Error::new(ErrorKind::Limit, message).hint("use a smaller --batch or --size"));
         }
-        let colors = Normalization { scale: 1.0 / 255.0, mean: [0.5; 3], std: [0.25; 3] };
-        let mut plan = Plan::new(batch);
-        let bytes = plan.input_pixels("pixels", size, size);
-        let pixels = plan.normalize_image(bytes, [size, size], colors);
-        match &self.layers {
-            Layers::Resnet(resnet) => {
-                let logits = resnet.record(&mut plan, pixels).logits;
-                plan.output("logits", logits);
-            }
-            Layers::Vision(vision) => {
-                let embedding = vision.record(&mut plan, pixels);
-                plan.output("embedding", embedding);
-            }
+        Ok(())
+    }
+
+    /// Records the forward pass on `bytes`, `u8 [batch, size, size, 3]`, and names its output.
+    pub(crate) fn record_on(&self, plan: &mut Plan, bytes: Var) {
+        let pixels = super::normalize(plan, bytes, &self.preprocess());
+        let result = match &self.layers {
+            Layers::Resnet(resnet) => resnet.record(plan, pixels).logits,
+            Layers::Vision(vision) => vision.record(plan, pixels),
+        };
+        plan.output(self.output(), result);
+    }
+
+    /// What becomes of a picture of another size: the shorter edge to `size` (bicubic), then the square in its middle.
+    pub(crate) fn preprocess(&self) -> Preprocess {
+        let size = self.size;
+        Preprocess {
+            resize: Resize::ShortestEdge(size),
+            filter: Filter::Bicubic,
+            height: size,
+            width: size,
+            rounding: Rounding::HalfEven,
+            fill: [0; 3],
+            scale: 1.0 / 255.0,
+            mean: [0.5; 3],
+            std: [0.25; 3],
         }
-        Ok(plan)
     }
 
     /// The name of the plan's output.

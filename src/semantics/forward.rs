@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::check_finite;
 use super::journal::Journal;
-use crate::dataset::{BadImages, ContentHash, Loader, LoaderOptions, Sample};
+use crate::dataset::{BadImages, Batch, ContentHash, Loader, LoaderOptions, Sample};
 use crate::error::{ErrorKind, Result};
 use crate::gpu::{Device, Executable, Input};
 use crate::image::{DecodeOptions, Preprocess};
@@ -117,39 +117,119 @@ pub(crate) fn run_images(
         sort_rows(&mut all);
         return Ok(all);
     }
-    let record = |batch| {
-        let mut plan = Plan::new(batch);
-        let input = |(i, p): (usize, &&Preprocess)| plan.input_pixels(&pixels_name(i), p.height, p.width);
-        let pixels: Vec<Var> = pass.preprocess.iter().enumerate().map(input).collect();
-        (pass.record)(&mut plan, &pixels);
-        plan
-    };
-    let (plan, executable) = compile_fitting(device, options.batch, left.len(), record)?;
-    let loader_options = LoaderOptions {
-        batch: plan.batch(),
-        bad_images: options.bad_images,
-        decode: DecodeOptions { exif: options.exif },
-        thumbnails: pass.thumbnails,
-    };
-    let waiting: Vec<Sample> = left.iter().map(|&index| samples[index].clone()).collect();
-    let preprocess: Vec<Preprocess> = pass.preprocess.iter().map(|&p| p.clone()).collect();
-    let mut loader = Loader::new(&waiting, &preprocess, loader_options);
-    step(observer, pass.stage, all.indices.len(), samples.len())?;
-    while let Some(batch) = loader.next() {
-        let mut batch = batch?;
-        batch.indices.iter_mut().for_each(|index| *index = left[*index]);
-        let paths: Vec<String> = batch.indices.iter().map(|&index| samples[index].path.clone()).collect();
-        let rows = run_batch(&plan, &executable, pass.preprocess, batch, &paths)?;
-        if let Some(journal) = pass.journal {
-            journal.keep(&rows)?;
-        }
-        all.append(rows);
-        step(observer, pass.stage, all.indices.len() + loader.skipped().len(), samples.len())?;
-    }
-    all.skipped = loader.skipped().iter().map(|skipped| (skipped.path.clone(), skipped.error.to_string())).collect();
-    all.notices = loader.notices();
+    let compiled = Compiled::new(device, pass, left.len(), options)?;
+    compiled.run(samples, &left, &mut all, observer)?;
     sort_rows(&mut all);
     Ok(all)
+}
+
+/// A pass compiled for one size of batch.
+pub(crate) struct Compiled<'a> {
+    pass: &'a Pass<'a>,
+    options: RunOptions,
+    plan: Plan,
+    executable: Executable,
+}
+
+impl<'a> Compiled<'a> {
+    /// Compiled for the batch that `options` ask for, at most for `rows` images.
+    ///
+    /// # Errors
+    /// Those of [`Plan::fitting`] and [`Device::compile`].
+    pub(crate) fn new(device: &Device, pass: &'a Pass<'a>, rows: usize, options: &RunOptions) -> Result<Self> {
+        let record = |batch| {
+            let mut plan = Plan::new(batch);
+            let input = |(i, p): (usize, &&Preprocess)| plan.input_pixels(&pixels_name(i), p.height, p.width);
+            let pixels: Vec<Var> = pass.preprocess.iter().enumerate().map(input).collect();
+            (pass.record)(&mut plan, &pixels);
+            plan
+        };
+        let (plan, executable) = compile_fitting(device, options.batch, rows, record)?;
+        Ok(Self { pass, options: *options, plan, executable })
+    }
+
+    /// Images of one run.
+    pub(crate) fn batch(&self) -> usize {
+        self.plan.batch()
+    }
+
+    /// Starts to decode `samples` for this pass.
+    pub(crate) fn loader(&self, samples: &[Sample]) -> Loader {
+        let options = LoaderOptions {
+            batch: self.plan.batch(),
+            bad_images: self.options.bad_images,
+            decode: DecodeOptions { exif: self.options.exif },
+            thumbnails: self.pass.thumbnails,
+        };
+        let preprocess: Vec<Preprocess> = self.pass.preprocess.iter().map(|&p| p.clone()).collect();
+        Loader::new(samples, &preprocess, options)
+    }
+
+    /// Runs over those of `samples` that are `left`, ascending, and appends their rows to `all`: while a batch runs, the
+    /// loader decodes the next ones.
+    ///
+    /// # Errors
+    /// As [`run_images`].
+    pub(crate) fn run(
+        &self,
+        samples: &[Sample],
+        left: &[usize],
+        all: &mut Collected,
+        observer: &dyn Observer,
+    ) -> Result<()> {
+        let waiting: Vec<Sample> = left.iter().map(|&index| samples[index].clone()).collect();
+        let mut loader = self.loader(&waiting);
+        step(observer, self.pass.stage, all.indices.len(), samples.len())?;
+        while let Some(batch) = loader.next() {
+            let mut batch = batch?;
+            batch.indices.iter_mut().for_each(|index| *index = left[*index]);
+            let rows = self.run_batch(samples, batch)?;
+            if let Some(journal) = self.pass.journal {
+                journal.keep(&rows)?;
+            }
+            all.append(rows);
+            step(observer, self.pass.stage, all.indices.len() + loader.skipped().len(), samples.len())?;
+        }
+        all.skipped =
+            loader.skipped().iter().map(|skipped| (skipped.path.clone(), skipped.error.to_string())).collect();
+        all.notices = loader.notices();
+        Ok(())
+    }
+
+    /// Runs one batch, whose indices are those of `samples`.
+    ///
+    /// # Errors
+    /// Those of the device; [`ErrorKind::Data`] naming the image whose outputs aren't finite.
+    pub(crate) fn run_batch(&self, samples: &[Sample], mut batch: Batch) -> Result<Collected> {
+        let Self { pass, plan, executable, .. } = self;
+        let rows = batch.len();
+        let paths: Vec<String> = batch.indices.iter().map(|&index| samples[index].path.clone()).collect();
+        let names: Vec<String> = (0..pass.preprocess.len()).map(pixels_name).collect();
+        for (pixels, preprocess) in batch.pixels.iter_mut().zip(pass.preprocess) {
+            // The last batch may be short: the rows past its end are computed on black and dropped.
+            pixels.resize(plan.batch() * preprocess.height * preprocess.width * 3, 0);
+        }
+        let inputs: Vec<(&str, Input<'_>)> =
+            names.iter().zip(&batch.pixels).map(|(name, pixels)| (name.as_str(), Input::Bytes(pixels))).collect();
+        let outputs = executable.run(&inputs)?;
+        let mut collected = Collected { indices: batch.indices, hashes: batch.hashes, ..Collected::default() };
+        collected.thumbnails = batch.thumbnails;
+        for (name, var) in plan.outputs() {
+            if plan.value(*var).element == Element::U32 {
+                collected.integers.insert(name.clone(), outputs.integers(name)[..rows].to_vec());
+            } else {
+                let tensor = outputs.tensor(name);
+                let columns = tensor.columns();
+                let mut data = tensor.into_data();
+                data.truncate(rows * columns);
+                let tensor = Tensor::new([rows, columns], data);
+                check_finite(&tensor, name, &paths)?;
+                collected.tensors.insert(name.clone(), tensor);
+            }
+        }
+        collected.dispatches = plan.dispatch_counts().into_iter().map(|(k, n)| (k.to_owned(), n as u64)).collect();
+        Ok(collected)
+    }
 }
 
 /// Resumed batches may lie behind later ones: puts the rows into the order of the samples.
@@ -171,41 +251,6 @@ fn sort_rows(all: &mut Collected) {
 
 fn pixels_name(number: usize) -> String {
     format!("pixels {number}")
-}
-
-fn run_batch(
-    plan: &Plan,
-    executable: &Executable,
-    preprocess: &[&Preprocess],
-    mut batch: crate::dataset::Batch,
-    paths: &[String],
-) -> Result<Collected> {
-    let rows = batch.len();
-    let names: Vec<String> = (0..preprocess.len()).map(pixels_name).collect();
-    for (pixels, preprocess) in batch.pixels.iter_mut().zip(preprocess) {
-        // The last batch may be short: the rows past its end are computed on black and dropped.
-        pixels.resize(plan.batch() * preprocess.height * preprocess.width * 3, 0);
-    }
-    let inputs: Vec<(&str, Input<'_>)> =
-        names.iter().zip(&batch.pixels).map(|(name, pixels)| (name.as_str(), Input::Bytes(pixels))).collect();
-    let outputs = executable.run(&inputs)?;
-    let mut collected = Collected { indices: batch.indices, hashes: batch.hashes, ..Collected::default() };
-    collected.thumbnails = batch.thumbnails;
-    for (name, var) in plan.outputs() {
-        if plan.value(*var).element == Element::U32 {
-            collected.integers.insert(name.clone(), outputs.integers(name)[..rows].to_vec());
-        } else {
-            let tensor = outputs.tensor(name);
-            let columns = tensor.columns();
-            let mut data = tensor.into_data();
-            data.truncate(rows * columns);
-            let tensor = Tensor::new([rows, columns], data);
-            check_finite(&tensor, name, paths)?;
-            collected.tensors.insert(name.clone(), tensor);
-        }
-    }
-    collected.dispatches = plan.dispatch_counts().into_iter().map(|(k, n)| (k.to_owned(), n as u64)).collect();
-    Ok(collected)
 }
 
 /// How many images (or prompts) a model takes at a time where nobody says otherwise and they fit: more aren't any faster.

@@ -74,6 +74,7 @@ pub use expect::{Comparison, Reference, RowDifference, RowName, Tolerance};
 pub use filter::Filter;
 pub use filter_file::{FILTER_SCHEMA, FilterFile, FilterHeader};
 pub use flips::flipped_share;
+pub(crate) use forward::{Collected, Compiled, Pass};
 pub use forward::{RunOptions, embed_texts, usual_batch};
 pub use fraction::Fraction;
 pub use heatmap::{Cell, Counts, MINIMUM_SUPPORT, Map, Support};

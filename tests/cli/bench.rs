@@ -81,6 +81,30 @@ fn a_network_is_measured_from_the_start_of_the_program() {
 }
 
 #[test]
+fn files_to_embeddings_stand_beside_decoding_and_the_gpu() {
+    let tiny = ["bench", "pipeline", "--count", "3", "--batch", "2", "--size", "32", "--repeat", "1"];
+    let found = fixture().json(&[&tiny[..], &["--json"]].concat());
+    assert_eq!(keys(&found), ["adapter", "rows"]);
+    let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
+    let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("`{key}` in {row}"));
+    assert_eq!((&row["arch"], of("size"), of("images"), of("batch")), (&"resnet18".into(), 32.0, 3.0, 2.0));
+    assert!(of("threads") >= 1.0);
+    let close =
+        |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}: {row}");
+    for part in ["decode", "gpu", "together"] {
+        close(of(&format!("{part}_images_per_second")), 3e3 / of(&format!("{part}_ms")));
+    }
+    close(of("share_of_slower"), of("decode_ms").max(of("gpu_ms")) / of("together_ms"));
+    if !row["share_of_serial"].is_null() {
+        close(of("share_of_serial"), (of("decode_ms") + of("gpu_ms")) / of("together_ms"));
+    }
+    let text = fixture().run(&tiny);
+    for part in ["resnet18 32×32", "of slower", "of serial", "threads decode"] {
+        assert!(text.contains(part), "`{part}` in {text}");
+    }
+}
+
+#[test]
 fn the_shader_that_runs_is_printed() {
     let text = fixture().run(&["bench", "kernels", "--kernel", "gemm", "--variant", "tiled_8x2", "--print-shader"]);
     let file = format!("{}/shaders/gemm_tiled_8x2.wgsl", env!("CARGO_MANIFEST_DIR"));
@@ -135,6 +159,9 @@ fn a_shader_of_ones_own_is_checked_and_measured_beside_the_kernel() {
 fn what_cannot_be_measured_is_refused_by_name() {
     refused(&["bench", "models", "--arch", "vgg16"], 2, &["vgg16", "resnet18, resnet50, vit-b-32, vit-b-16"]);
     refused(&["bench", "models", "--arch", "vit-b-16", "--size", "100"], 2, &["vit-b-16", "16 pixels", "100"]);
+    refused(&["bench", "pipeline", "--images", "no-such-folder"], 2, &["no-such-folder"]);
+    refused(&["bench", "pipeline", "--images", ".", "--count", "3"], 2, &["--images", "--count"]);
+    refused(&["bench", "pipeline", "--size", "100000", "--count", "1"], 2, &["100000", "--size"]);
     let kernels = |args: &[&'static str]| [&["bench", "kernels"], args].concat();
     refused(&kernels(&["--kernel", "gem"]), 2, &["no kernel `gem`", "gemm, gram"]);
     refused(&kernels(&["--kernel", "gemm", "--shape", "9x8"]), 2, &["9x8", "ROWSxINPUTSxOUTPUTS"]);
