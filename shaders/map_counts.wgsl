@@ -1,4 +1,4 @@
-// Pairwise predicate counts by group: how many rows of a group have score i above score j.
+// Pairwise predicate counts by group: how many rows of a group have score i above score j, for a range of i and all j.
 //
 // A lane takes a 4×4 block of pairs over one chunk of a group's rows and adds its sums to the group's counts; integer
 // sums don't depend on their order. Scores are compared as integers of the same order, so that no adapter's flushing
@@ -9,6 +9,10 @@ struct Params {
     concepts4: u32,
     chunks: u32,
     block_groups: u32,
+    // The first i, in vec4s, and the number of them.
+    first4: u32,
+    above: u32,
+    above4: u32,
 }
 
 // Whether a row counts only if its order holds in both operands.
@@ -34,13 +38,13 @@ fn above(value: u32, others: vec4<u32>) -> vec4<u32> {
 }
 
 fn add(group: u32, i: u32, j4: u32, count: vec4<u32>) {
-    if i >= params.concepts {
+    if i >= params.above {
         return;
     }
     for (var k = 0u; k < 4u; k++) {
         let j = 4u * j4 + k;
         if j < params.concepts && count[k] > 0u {
-            atomicAdd(&counts[(group * params.concepts + i) * params.concepts + j], count[k]);
+            atomicAdd(&counts[(group * params.above + i) * params.concepts + j], count[k]);
         }
     }
 }
@@ -50,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let index = group.y * groups.x + group.x;
     let block = (index % params.block_groups) * 64u + lane;
     let number = index / params.block_groups;
-    if number >= params.chunks || block >= params.concepts4 * params.concepts4 {
+    if number >= params.chunks || block >= params.above4 * params.concepts4 {
         return;
     }
     let i4 = block / params.concepts4;
@@ -62,14 +66,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var count3 = vec4<u32>(0u);
     for (var n = 0u; n < chunk.z; n++) {
         let row = listed[chunk.y + n] * params.concepts4;
-        let left = order(scores[row + i4]);
+        let left = order(scores[row + params.first4 + i4]);
         let right = order(scores[row + j4]);
         var above0 = above(left.x, right);
         var above1 = above(left.y, right);
         var above2 = above(left.z, right);
         var above3 = above(left.w, right);
         if JOINT {
-            let other_left = order(other_scores[row + i4]);
+            let other_left = order(other_scores[row + params.first4 + i4]);
             let other_right = order(other_scores[row + j4]);
             above0 &= above(other_left.x, other_right);
             above1 &= above(other_left.y, other_right);

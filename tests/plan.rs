@@ -285,7 +285,8 @@ fn record(steps: &[Step]) -> Plan {
             2 => plan.l2_normalize(x),
             3 => {
                 // Counts are read outside the pass, and no verb takes them.
-                plan.map_counts(x, None, &[vec![0, 1], vec![0]]);
+                let concepts = plan.shape(x).channels;
+                plan.map_counts(x, None, &[vec![0, 1], vec![0]], 0..concepts);
                 continue;
             }
             _ => plan.layer_norm(x, &LayerNorm::new("norm", &vec![1.0; inputs], &vec![0.0; inputs], 1e-5)),

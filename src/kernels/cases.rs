@@ -318,6 +318,7 @@ fn maps() -> Vec<Case> {
             listed: listed.len(),
             chunks: chunks.len(),
             groups: groups.len(),
+            above: 0..concepts,
             joint: false,
         };
         let words = chunks.iter().flat_map(Chunk::words).collect();
@@ -329,8 +330,16 @@ fn maps() -> Vec<Case> {
             .with(3, Values::U32(words))
     };
     let mut joint = count("in both of two", 40, 18, vec![(0..40).collect()]);
-    joint.kernel = Arc::new(MapCounts { rows: 40, concepts: 18, listed: 40, chunks: 1, groups: 1, joint: true });
+    let all = MapCounts { rows: 40, concepts: 18, listed: 40, chunks: 1, groups: 1, above: 0..18, joint: true };
+    joint.kernel = Arc::new(all.clone());
     joint.reads[1] = Values::F32(padded_noise(11, 40 * 20, 18));
+    let mut middle = joint.clone();
+    middle.label = "concepts 8 to 13 above all, in both of two";
+    middle.kernel = Arc::new(MapCounts { above: 8..14, ..all.clone() });
+    let mut last = joint.clone();
+    last.label = "the last concepts above all";
+    last.kernel = Arc::new(MapCounts { above: 12..18, joint: false, ..all });
+    last.reads[1] = last.reads[0].clone();
     let distance = |label, rows: usize, concepts: usize, form| {
         let (maps, classes, slots) = (5, 3, 2);
         let kernel = MapDistances { rows, concepts, maps, classes, slots };
@@ -348,6 +357,8 @@ fn maps() -> Vec<Case> {
         count("two concepts", 9, 2, vec![vec![8, 8, 0]]),
         count("many chunks", 700, 5, vec![(0..700).collect(), (0..256).collect()]),
         joint,
+        middle,
+        last,
         count("67 concepts", 33, 67, vec![(0..33).rev().collect()]),
         distance("affine", 7, 18, DistanceForm::Affine),
         distance("root", 4, 67, DistanceForm::Root),

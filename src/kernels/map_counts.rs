@@ -1,5 +1,7 @@
 //! Heatmap aggregation (`shaders/map_counts.wgsl`).
 
+use std::ops::Range;
+
 use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static SHADER: Shader = shader!("map_counts", reads: 4);
@@ -38,7 +40,7 @@ impl Chunk {
     }
 }
 
-/// For each group the number of its rows in which score i is above score j, strictly.
+/// For each group the number of its rows in which score i is above score j, strictly, for the i of a range.
 ///
 /// The second operand holds other scores of the same rows: where `joint`, a row counts only if its order holds in both
 /// (otherwise it is the first operand once more).
@@ -54,6 +56,8 @@ pub struct MapCounts {
     pub chunks: usize,
     /// Groups.
     pub groups: usize,
+    /// The concepts i, from a multiple of 4 on: a map too large to be bound is counted in several ranges.
+    pub above: Range<usize>,
     /// Whether the order must hold in both operands.
     pub joint: bool,
 }
@@ -73,7 +77,7 @@ impl Kernel for MapCounts {
     }
 
     fn output(&self) -> Operand {
-        Operand::u32(self.groups * self.concepts * self.concepts)
+        Operand::u32(self.groups * self.above.len() * self.concepts)
     }
 
     fn accumulates(&self) -> bool {
@@ -81,30 +85,39 @@ impl Kernel for MapCounts {
     }
 
     fn flops(&self) -> u64 {
-        (self.listed * self.concepts * self.concepts) as u64
+        (self.listed * self.above.len() * self.concepts) as u64
     }
 
     fn launch(&self, _: Profile) -> Launch {
         let concepts4 = pad4(self.concepts) / 4;
-        let block_groups = (concepts4 * concepts4).div_ceil(64);
-        let params = params(&[size(self.concepts), size(concepts4), size(self.chunks), size(block_groups)]);
+        let above4 = pad4(self.above.len()) / 4;
+        let block_groups = (above4 * concepts4).div_ceil(64);
+        let params = params(&[
+            size(self.concepts),
+            size(concepts4),
+            size(self.chunks),
+            size(block_groups),
+            size(self.above.start / 4),
+            size(self.above.len()),
+            size(above4),
+        ]);
         let constants = vec![("JOINT", u32::from(self.joint))];
         Launch { shader: &SHADER, constants, params, grid: fold(block_groups * self.chunks) }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
         let (listed, chunks) = (reads[2].u32(), reads[3].u32());
-        let cells = self.concepts * self.concepts;
+        let cells = self.above.len() * self.concepts;
         let mut counts = vec![0.0; self.groups * cells];
         for chunk in chunks.chunks_exact(4) {
             let [group, first, rows] = [chunk[0] as usize, chunk[1] as usize, chunk[2] as usize];
             for &row in &listed[first..first + rows] {
                 let scores =
                     [0, 1].map(|read| &reads[read].f32()[row as usize * pad4(self.concepts)..][..self.concepts]);
-                for i in 0..self.concepts {
-                    for j in 0..self.concepts {
+                for (cells, i) in counts[group * cells..].chunks_exact_mut(self.concepts).zip(self.above.clone()) {
+                    for (j, count) in cells.iter_mut().enumerate() {
                         let holds = scores.iter().all(|scores| scores[i] > scores[j]);
-                        counts[group * cells + i * self.concepts + j] += f64::from(u8::from(holds));
+                        *count += f64::from(u8::from(holds));
                     }
                 }
             }

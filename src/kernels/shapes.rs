@@ -174,7 +174,8 @@ pub const FORMS: [Form; 20] = [
         sizes: &["rows", "concepts", "groups"],
         make: |s| {
             let chunks = Chunk::split(&groups(s[0], s[2])).len();
-            let kernel = MapCounts { rows: s[0], concepts: s[1], listed: s[0], chunks, groups: s[2], joint: false };
+            let [rows, concepts, groups] = [s[0], s[1], s[2]];
+            let kernel = MapCounts { rows, concepts, listed: rows, chunks, groups, above: 0..concepts, joint: false };
             made(kernel, &[s[1], s[1], 0, 0])
         },
     },

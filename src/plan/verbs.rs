@@ -1,5 +1,6 @@
 //! What a model can record: one verb per operation.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Plan, Shape, Source, Var};
@@ -203,11 +204,12 @@ impl Plan {
         self.dispatch(kernel, vec![Source::Var(x)], Shape { channels: 1, ..shape }, false)
     }
 
-    /// For each group the number of its rows in which score i is above score j, `[groups, C, C]`.
+    /// For each group the number of its rows in which score i is above score j, `[groups, above, C]`: the rows
+    /// `above`, from a multiple of 4 on, of each group's map.
     ///
     /// `groups` lists row indices; a row may be in several groups. With `other` scores of the same rows, a row counts only
     /// if its order holds in both.
-    pub fn map_counts(&mut self, scores: Var, other: Option<Var>, groups: &[Vec<u32>]) -> Var {
+    pub fn map_counts(&mut self, scores: Var, other: Option<Var>, groups: &[Vec<u32>], above: Range<usize>) -> Var {
         let shape = self.shape(scores);
         let chunks = Chunk::split(groups);
         let rows: Vec<u32> = groups.concat();
@@ -217,13 +219,14 @@ impl Plan {
             listed: rows.len(),
             chunks: chunks.len(),
             groups: groups.len(),
+            above: above.clone(),
             joint: other.is_some(),
         };
         let chunks = chunks.iter().flat_map(Chunk::words).collect();
         let constants = [rows, chunks].map(|words| Source::Constant(Arc::new(words)));
         let reads = [scores, other.unwrap_or(scores)].map(Source::Var).into_iter().chain(constants).collect();
         let (images, concepts) = (groups.len(), shape.channels);
-        self.dispatch(kernel, reads, Shape { images, height: concepts, width: 1, channels: concepts }, false)
+        self.dispatch(kernel, reads, Shape { images, height: above.len(), width: 1, channels: concepts }, false)
     }
 
     /// Distances of each row's map to stored maps: row n against the maps `table[select[n]]`, `slots` of them.

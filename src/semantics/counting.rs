@@ -1,9 +1,11 @@
 //! Heatmap counts on the GPU.
 
+use std::ops::Range;
+
 use super::heatmap::Counts;
 use crate::error::Result;
 use crate::gpu::{Device, Input};
-use crate::plan::Plan;
+use crate::plan::{Plan, Var};
 use crate::tensor::Tensor;
 
 /// Bytes of counts that one dispatch makes at most.
@@ -32,47 +34,78 @@ pub(crate) fn count_joint(
     count(device, scores, Some(other), groups)
 }
 
-/// Counts groups in turns whose scores and whose counts both fit the adapter; sums over turns are exact.
+/// How much of the counting one dispatch does: its scores and its counts both fit the adapter.
+#[derive(Debug, Clone, Copy)]
+struct Tile {
+    groups: usize,
+    /// Rows of a map, a multiple of 4 where they aren't all.
+    above: usize,
+    /// Rows of scores.
+    rows: usize,
+}
+
+impl Tile {
+    fn new(device: &Device, concepts: usize) -> Self {
+        let largest = device.limits().binding;
+        let counts = (largest.min(LARGEST_RESULT) / 4) as usize;
+        let above = (counts / concepts.max(1) / 4 * 4).max(4).min(concepts);
+        Self {
+            groups: (counts / (concepts * concepts).max(1)).max(1),
+            above,
+            rows: ((largest / (4 * concepts.next_multiple_of(4)).max(4) as u64) as usize).max(1),
+        }
+    }
+}
+
+/// Counts tile by tile. Sums over tiles of rows are exact.
 fn count(device: &Device, scores: &Tensor, other: Option<&Tensor>, groups: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
     let concepts = scores.columns();
-    let map_bytes = 4 * (concepts * concepts) as u64;
-    let largest = device.limits().binding;
-    let groups_at_once = (largest.min(LARGEST_RESULT) / map_bytes).max(1) as usize;
-    let rows_at_once = (largest / (4 * concepts.next_multiple_of(4)) as u64) as usize;
+    let tile = Tile::new(device, concepts);
     let mut maps = vec![vec![0_u32; concepts * concepts]; groups.len()];
-    for (turn, groups) in groups.chunks(groups_at_once).enumerate() {
-        for first in (0..scores.rows()).step_by(rows_at_once.max(1)) {
-            let rows = first..scores.rows().min(first + rows_at_once);
+    for first in (0..scores.rows()).step_by(tile.rows) {
+        let rows = first..scores.rows().min(first + tile.rows);
+        let part = |scores: &Tensor| scores.data()[rows.start * concepts..rows.end * concepts].to_vec();
+        let parts = [Some(scores), other].map(|scores| scores.map(part));
+        for (maps, groups) in maps.chunks_mut(tile.groups).zip(groups.chunks(tile.groups)) {
             let here = |group: &Vec<u32>| -> Vec<u32> {
                 let inside = group.iter().filter(|&&row| rows.contains(&(row as usize)));
                 inside.map(|&row| row - first as u32).collect()
             };
-            let local: Vec<Vec<u32>> =
-                if rows.len() == scores.rows() { groups.to_vec() } else { groups.iter().map(here).collect() };
+            let local: Vec<Vec<u32>> = groups.iter().map(here).collect();
             if local.iter().all(Vec::is_empty) {
                 continue;
             }
-            let mut plan = Plan::new(rows.len());
-            let input = plan.input("scores", 1, concepts);
-            let second = other.map(|_| plan.input("other", 1, concepts));
-            let counts = plan.map_counts(input, second, &local);
-            plan.output("counts", counts);
-            let parts = [Some(scores), other]
-                .map(|scores| scores.map(|scores| scores.select_rows(&rows.clone().collect::<Vec<_>>())));
-            let mut inputs = Vec::new();
-            for (name, part) in ["scores", "other"].into_iter().zip(&parts) {
-                if let Some(part) = part {
-                    inputs.push((name, Input::F32(part.data())));
+            for top in (0..concepts).step_by(tile.above) {
+                let above = top..concepts.min(top + tile.above);
+                let found = count_tile(device, concepts, &parts, &local, above.clone())?;
+                for (map, found) in maps.iter_mut().zip(found.chunks_exact(above.len() * concepts)) {
+                    let cells = &mut map[above.start * concepts..above.end * concepts];
+                    cells.iter_mut().zip(found).for_each(|(sum, &count)| *sum += count);
                 }
-            }
-            let outputs = device.compile(&plan)?.run(&inputs)?;
-            let found = outputs.integers("counts").chunks_exact(concepts * concepts);
-            for (map, found) in maps[turn * groups_at_once..].iter_mut().zip(found) {
-                map.iter_mut().zip(found).for_each(|(sum, &count)| *sum += count);
             }
         }
     }
     Ok(maps)
+}
+
+/// The counts of one tile, `[groups, above, C]`.
+fn count_tile(
+    device: &Device,
+    concepts: usize,
+    scores: &[Option<Vec<f32>>; 2],
+    groups: &[Vec<u32>],
+    above: Range<usize>,
+) -> Result<Vec<u32>> {
+    let rows = scores[0].as_ref().map_or(0, |scores| scores.len() / concepts);
+    let mut plan = Plan::new(rows);
+    let names = ["scores", "other"];
+    let given: Vec<(&str, &[f32])> =
+        names.into_iter().zip(scores).filter_map(|(name, scores)| Some((name, scores.as_deref()?))).collect();
+    let vars: Vec<Var> = given.iter().map(|(name, _)| plan.input(name, 1, concepts)).collect();
+    let counts = plan.map_counts(vars[0], vars.get(1).copied(), groups, above);
+    plan.output("counts", counts);
+    let inputs: Vec<(&str, Input<'_>)> = given.into_iter().map(|(name, scores)| (name, Input::F32(scores))).collect();
+    Ok(device.compile(&plan)?.run(&inputs)?.integers("counts").to_vec())
 }
 
 #[cfg(test)]
@@ -113,16 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn counts_in_turns_are_those_at_once() {
+    fn counts_in_tiles_are_those_at_once() {
         let scores = scores(300, 61);
         let groups = [(0..300).collect(), (0..300).step_by(7).collect(), vec![299, 0], Vec::new()];
-        // Room for one map, and for 60 rows of scores, at a time.
-        let options = DeviceOptions { max_binding_bytes: Some(4 * 61 * 61), ..DeviceOptions::default() };
-        let [whole, tight] = [DeviceOptions::default(), options].map(|options| {
-            let device = Device::open(&options).unwrap();
+        // Room for everything; for one map and 58 rows of scores; for 20 rows of a map and 19 of scores.
+        let limits = [None, Some(4 * 61 * 61), Some(4 * 61 * 20)];
+        let [whole, tight, tighter] = limits.map(|max_binding_bytes| {
+            let device = Device::open(&DeviceOptions { max_binding_bytes, ..DeviceOptions::default() }).unwrap();
             (count_maps(&device, &scores, &groups).unwrap(), count_joint(&device, &scores, &scores, &groups).unwrap())
         });
         assert_eq!(whole, tight);
+        assert_eq!(whole, tighter);
         for (map, rows) in whole.0.iter().zip(&groups) {
             assert_eq!(map, &reference::counts(&scores, rows).unwrap());
         }
