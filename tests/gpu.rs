@@ -160,7 +160,9 @@ fn counts_and_the_filters_scores_follow_from_the_stored_scores() {
     let filter = Filter::open(&device, &file, None).unwrap();
     let mut compared = 0;
     for row in (0..samples.labels.len()).step_by(5) {
+        let before = device.submissions();
         let verdict = filter.check_file(samples.paths[row].as_ref()).unwrap();
+        assert_eq!(device.submissions() - before, 1, "an image takes one submission");
         if verdict.stratum != Some(Stratum::Own) {
             continue;
         }

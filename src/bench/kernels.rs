@@ -154,7 +154,7 @@ pub fn kernels(
             let prepare = |device: &Device, name: &str| {
                 let executable = device.compile(&Plan::of_kernel(kernel.clone()))?;
                 let check = executable.check(&case)?;
-                let timed = Timed::new(executable, &*kernel, options.clock)?;
+                let timed = Timed::new(executable, kernel.flops(), kernel.bytes(), options.clock)?;
                 Ok(Prepared { subject, variant: name.to_owned(), check, timed })
             };
             prepared.push(prepare(device, variant.name)?);

@@ -1,4 +1,5 @@
-//! How fast it is: kernels and networks, beside what the adapter can do at best, and files to embeddings.
+//! How fast it is: kernels and networks, beside what the adapter can do at best, files to embeddings, the runtime filter and
+//! the aggregation of heatmaps.
 //!
 //! ```no_run
 //! use heatlens::bench::{KernelOptions, Subject, kernels};
@@ -17,6 +18,8 @@
 //! machine that does other things as well, times drift but their ratios hold. A time is the median of the repetitions, and
 //! its spread half of their interquartile range.
 
+mod aggregation;
+mod filter;
 mod kernels;
 mod models;
 mod peak;
@@ -24,6 +27,8 @@ mod pipeline;
 mod sample;
 mod subjects;
 
+pub use aggregation::{AggregationOptions, AggregationRow, aggregation};
+pub use filter::{FilterOptions, FilterRow, filter};
 pub use kernels::{KernelOptions, KernelRow, Measured, Replacement, Variants, kernels};
 pub use models::{ModelOptions, ModelRow, model};
 pub use peak::{Peak, peak};

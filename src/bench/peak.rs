@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::sample::Sample;
 use crate::error::Result;
 use crate::gpu::{Clock, Device, Executable};
-use crate::kernels::Kernel;
 use crate::kernels::shapes::Shaped;
 use crate::plan::Plan;
 use crate::progress::Observer;
@@ -36,12 +35,12 @@ const SHORTEST: f64 = 0.01;
 const MOST_REPEATS: f64 = 1000.0;
 
 impl Timed {
-    /// Warms up, and finds out how often the kernel must run for a measurement that is long enough.
-    pub(super) fn new(executable: Executable, kernel: &dyn Kernel, clock: Clock) -> Result<Self> {
+    /// Warms up, and finds out how often the dispatches must run for a measurement that is long enough.
+    pub(super) fn new(executable: Executable, flops: u64, bytes: u64, clock: Clock) -> Result<Self> {
         executable.time(1, clock)?;
         let once = executable.time(1, clock)?;
         let repeats = (SHORTEST / once).ceil().clamp(1.0, MOST_REPEATS) as usize;
-        Ok(Self { executable, clock, repeats, flops: kernel.flops(), bytes: kernel.bytes() })
+        Ok(Self { executable, clock, repeats, flops, bytes })
     }
 
     /// The seconds of one time.
@@ -67,7 +66,7 @@ impl Peaks {
             let shaped = Shaped::new(kernel, sizes)?;
             let executable = device.compile(&Plan::of_kernel(shaped.kernel.clone()))?;
             executable.load_case(&shaped.case())?;
-            Timed::new(executable, &*shaped.kernel, clock)
+            Timed::new(executable, shaped.kernel.flops(), shaped.kernel.bytes(), clock)
         };
         Ok(Self { fma: timed("fma_peak", &[lanes, rounds])?, copy: timed("copy_peak", &[vectors.min(bindable)])? })
     }

@@ -1,5 +1,7 @@
 //! `heatlens bench`: how fast it is on this adapter.
 
+mod aggregation;
+mod filter;
 mod kernels;
 mod listing;
 mod models;
@@ -16,7 +18,7 @@ use super::Context;
 use super::output::Outcome;
 use listing::Format;
 
-/// Measure kernels and networks, beside what the adapter can do at best, and the way from files to embeddings
+/// Measure kernels and networks, beside what the adapter can do at best, the way from files to embeddings, filter and aggregation
 ///
 /// All rows of a run are measured in turns, so that their ratios hold on a machine that does other things as well. A time is the
 /// median of the repetitions after a warm-up, ± half of their interquartile range.
@@ -33,6 +35,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Aggregation(aggregation::Args),
+    Filter(filter::Args),
     Kernels(kernels::Args),
     Models(models::Args),
     Peak(peak::Args),
@@ -107,6 +111,8 @@ fn describe(clock: Clock) -> &'static str {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     match &args.what {
+        What::Aggregation(args) => aggregation::run(args, context),
+        What::Filter(args) => filter::run(args, context),
         What::Kernels(args) => kernels::run(args, context),
         What::Models(args) => models::run(args, context),
         What::Peak(args) => peak::run(args, context),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterSummary, DeviceOptions};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     summary: AdapterSummary,
     pipelines: Pipelines,
     dispatches: Mutex<BTreeMap<&'static str, u64>>,
+    submissions: AtomicU64,
     /// By parameter and the block of it; none = whole.
     uploads: Mutex<HashMap<(usize, Option<Block>), Upload>>,
 }
@@ -111,7 +113,19 @@ impl Device {
         let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let binding = binding.min(options.max_binding_bytes.unwrap_or(u64::MAX));
         let (dispatches, uploads, memory) = (Mutex::default(), Mutex::default(), options.memory);
-        Self(Arc::new(Shared { device, queue, profile, binding, memory, summary, pipelines, dispatches, uploads }))
+        let submissions = AtomicU64::default();
+        Self(Arc::new(Shared {
+            device,
+            queue,
+            profile,
+            binding,
+            memory,
+            summary,
+            pipelines,
+            dispatches,
+            submissions,
+            uploads,
+        }))
     }
 
     /// What is known of the adapter.
@@ -139,6 +153,11 @@ impl Device {
         lock(&self.0.dispatches).clone()
     }
 
+    /// How often runs have submitted work so far.
+    pub fn submissions(&self) -> u64 {
+        self.0.submissions.load(Ordering::Relaxed)
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.0
     }
@@ -164,6 +183,12 @@ impl Shared {
                 Err(Error::new(ErrorKind::Device, format!("{}: {what}", self.summary.name)).caused_by(error))
             }
         }
+    }
+
+    /// Submits a part of a run.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) {
+        self.queue.submit([commands]);
+        self.submissions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts dispatches of shaders.

@@ -284,7 +284,7 @@ impl Executable {
         self.clear_accumulators(&mut current);
         for (number, steps) in self.submissions().into_iter().enumerate() {
             if number > 0 {
-                shared.queue.submit([std::mem::replace(&mut current, encoder()).finish()]);
+                shared.submit(std::mem::replace(&mut current, encoder()).finish());
             }
             let mut pass = current.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             Self::encode(&mut pass, steps);
@@ -295,7 +295,7 @@ impl Executable {
             current.copy_buffer_to_buffer(buffer, 0, &self.readback, offset, bytes);
             offset += bytes;
         }
-        shared.queue.submit([current.finish()]);
+        shared.submit(current.finish());
         self.count();
     }
 

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use super::resnet::{Family, Resnet};
 use super::specs::{Specs, VisionSizes, resnet};
-use super::{ClipVision, Network};
+use super::{ClassifierOutput, ClipVision, Network};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Filter, Preprocess, Resize, Rounding};
 use crate::plan::{Plan, Var};
@@ -165,6 +165,13 @@ impl FormulaNetwork {
             Layers::Vision(vision) => vision.record(plan, pixels),
         };
         plan.output(self.output(), result);
+    }
+
+    /// As [`record_on`](Self::record_on) without naming outputs, where the network is a classifier.
+    pub(crate) fn classify_on(&self, plan: &mut Plan, bytes: Var) -> Option<ClassifierOutput> {
+        let Layers::Resnet(resnet) = &self.layers else { return None };
+        let pixels = super::normalize(plan, bytes, &self.preprocess());
+        Some(resnet.record(plan, pixels))
     }
 
     /// What becomes of a picture of another size: the shorter edge to `size` (bicubic), then the square in its middle.

@@ -65,6 +65,7 @@ pub use choose::{Candidate, Choice, FOLDS, LEAST_TO_CHOOSE};
 pub use compare::{ClassDrift, CompareOptions, Drift, PairDrift, PairedChange};
 pub use concepts::{Concepts, Templates, class_prompts, direction};
 pub use counterfactual::{Counterfactual, counterfactuals};
+pub(crate) use counting::count_maps;
 pub use diagnosis::{ClassFindings, ImageSet, ScoreMode};
 pub use differential::{Differential, DifferentialCell, FALSE_DISCOVERY_RATE};
 pub use distance::{Distance, Membership, Products, StoredMap};

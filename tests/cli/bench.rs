@@ -105,6 +105,33 @@ fn files_to_embeddings_stand_beside_decoding_and_the_gpu() {
 }
 
 #[test]
+fn a_filter_stands_beside_its_classifier() {
+    let args = ["bench", "filter", "--size", "32", "--concepts", "7", "--repeat", "1"];
+    let found = fixture().json(&[&args[..], &["--json"]].concat());
+    let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
+    let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("`{key}` in {row}"));
+    assert_eq!((&row["arch"], of("size"), of("concepts"), of("classes")), (&"resnet18".into(), 32.0, 7.0, 1000.0));
+    assert_eq!(of("heatmap_share"), of("heatmap_ms") / of("forward_ms"));
+    assert_eq!(of("submissions"), 1.0);
+    let text = fixture().run(&args);
+    for part in ["resnet18 32×32", "of forward", "submissions", "1000 classes"] {
+        assert!(text.contains(part), "`{part}` in {text}");
+    }
+}
+
+#[test]
+fn aggregation_is_carried_over_to_a_large_vocabulary() {
+    let args = ["bench", "aggregation", "--concepts", "30", "--images", "9", "--repeat", "1"];
+    let found = fixture().json(&[&args[..], &["--json"]].concat());
+    let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
+    let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("`{key}` in {row}"));
+    assert_eq!((of("concepts"), of("images"), of("host_bytes")), (30.0, 9.0, 4.0 * 30.0 * 39.0));
+    let ratio = of("large_seconds") / (1e-3 * of("median_ms"));
+    assert!((ratio / (5e12 / 8100.0) - 1.0).abs() < 1e-9, "{row}");
+    assert_eq!(of("large_host_bytes"), 4.0 * 10_000.0 * 60_000.0);
+}
+
+#[test]
 fn the_shader_that_runs_is_printed() {
     let text = fixture().run(&["bench", "kernels", "--kernel", "gemm", "--variant", "tiled_8x2", "--print-shader"]);
     let file = format!("{}/shaders/gemm_tiled_8x2.wgsl", env!("CARGO_MANIFEST_DIR"));
@@ -162,6 +189,9 @@ fn what_cannot_be_measured_is_refused_by_name() {
     refused(&["bench", "pipeline", "--images", "no-such-folder"], 2, &["no-such-folder"]);
     refused(&["bench", "pipeline", "--images", ".", "--count", "3"], 2, &["--images", "--count"]);
     refused(&["bench", "pipeline", "--size", "100000", "--count", "1"], 2, &["100000", "--size"]);
+    refused(&["bench", "filter", "--arch", "vit-b-32"], 2, &["vit-b-32 is no classifier", "resnet18 or resnet50"]);
+    refused(&["bench", "filter", "--concepts", "1"], 2, &["1 concepts", "--concepts 2"]);
+    refused(&["bench", "aggregation", "--images", "0"], 2, &["0 images", "--images 1"]);
     let kernels = |args: &[&'static str]| [&["bench", "kernels"], args].concat();
     refused(&kernels(&["--kernel", "gem"]), 2, &["no kernel `gem`", "gemm, gram"]);
     refused(&kernels(&["--kernel", "gemm", "--shape", "9x8"]), 2, &["9x8", "ROWSxINPUTSxOUTPUTS"]);
