@@ -117,10 +117,9 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
     let (mut forward, mut whole) = (Plan::new(1), Plan::new(1));
     let [output, with_filter] = [&mut forward, &mut whole].map(|plan| {
         let pixels = plan.input_pixels("pixels", size, size);
-        network.classify_on(plan, pixels).map(|output| {
+        network.classify_on(plan, pixels).inspect(|output| {
             plan.output("features", output.features);
             plan.output("logits", output.logits);
-            output
         })
     });
     let (Some(output), Some(with_filter)) = (output, with_filter) else {
