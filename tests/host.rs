@@ -2,7 +2,7 @@
 
 use heatlens::gpu::{Device, Executable, Input, wgpu};
 use heatlens::kernels::cases;
-use heatlens::models::{Architecture, Classifier, Clip};
+use heatlens::models::{Architecture, Classifier, Clip, Samples};
 use heatlens::{Bundle, ErrorKind, Filter, Result};
 
 /// A device as a host opens it, with these limits and no features.
@@ -48,9 +48,9 @@ fn a_device_that_lacks_limits_is_refused_by_their_names() {
 #[test]
 fn a_thousand_runs_leave_nothing_behind() {
     let (host, device) = open(wgpu::Limits::default());
-    let network = Architecture::Resnet18.load(8).unwrap();
+    let network = Architecture::Resnet18.load(Some(8)).unwrap();
     let executable = device.unwrap().compile(&network.record(1).unwrap()).unwrap();
-    let pictures = network.pictures(1);
+    let Samples::Pictures(pictures) = network.samples(1) else { panic!("ResNet-18 takes pictures") };
     let after = |runs: usize| {
         for _ in 0..runs {
             executable.run(&[("pixels", Input::Bytes(&pictures))]).unwrap();

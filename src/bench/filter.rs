@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::models::input;
 use super::peak::Timed;
 use super::sample::in_turns;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,7 +12,7 @@ use crate::gpu::{Device, Input};
 use crate::kernels::cases::noise;
 use crate::kernels::{DistanceForm, MapConstants};
 use crate::layers::{Activation, Linear};
-use crate::models::Architecture;
+use crate::models::{Architecture, SampleSize};
 use crate::plan::{Plan, StoredMaps, Var};
 use crate::progress::Observer;
 use crate::tensor::Tensor;
@@ -27,8 +28,8 @@ const EMBEDDING: usize = 512;
 pub struct FilterOptions {
     /// The classifier, with weights from the formula.
     pub architecture: Architecture,
-    /// The edge of its pictures in pixels.
-    pub size: usize,
+    /// The edge of its pictures in pixels, as [`Architecture::load`] takes it.
+    pub size: Option<usize>,
     /// Concepts.
     pub concepts: usize,
     /// Repetitions.
@@ -40,8 +41,9 @@ pub struct FilterOptions {
 pub struct FilterRow {
     /// The architecture's name.
     pub arch: &'static str,
-    /// The edge of its pictures in pixels.
-    pub size: usize,
+    /// How large its pictures are.
+    #[serde(flatten)]
+    pub sample: SampleSize,
     /// Concepts.
     pub concepts: usize,
     /// Classes, each with three stored maps.
@@ -113,10 +115,10 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
     }
     let network = architecture.load(size)?;
     network.check_batch(1)?;
-    let picture = network.pictures(1);
+    let picture = network.samples(1);
     let (mut forward, mut whole) = (Plan::new(1), Plan::new(1));
     let [output, with_filter] = [&mut forward, &mut whole].map(|plan| {
-        let pixels = plan.input_pixels("pixels", size, size);
+        let pixels = network.add_input(plan);
         network.classify_on(plan, pixels).inspect(|output| {
             plan.output("features", output.features);
             plan.output("logits", output.logits);
@@ -135,11 +137,11 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
 
     let clock = device.clock();
     let [classifier, heatmap, both] = [device.compile(&forward)?, device.compile(&alone)?, device.compile(&whole)?];
-    let outputs = classifier.run(&[("pixels", Input::Bytes(&picture))])?;
+    let outputs = classifier.run(&[(network.input(), input(&picture))])?;
     let [features, logits] = ["features", "logits"].map(|name| outputs.tensor(name).into_data());
     let apart = heatmap.run(&[("features", Input::F32(&features)), ("logits", Input::F32(&logits))])?;
     let before = device.submissions();
-    let image = || Ok(both.run(&[("pixels", Input::Bytes(&picture))])?.tensor("distances"));
+    let image = || Ok(both.run(&[(network.input(), input(&picture))])?.tensor("distances"));
     if image()?.data() != apart.tensor("distances").data() {
         let message = format!("{}: a filter computed something else apart from its classifier", device.summary().name);
         return Err(Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself"));
@@ -158,7 +160,7 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
     let [forward, heatmap, image] = [measured[0], measured[1], measured[2]];
     Ok(FilterRow {
         arch: architecture.name(),
-        size,
+        sample: network.sample_size(),
         concepts,
         classes,
         forward_ms: 1e3 * forward.median,

@@ -8,7 +8,7 @@ use super::peak::{Peak, Peaks};
 use super::sample::{Sample, in_turns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Input};
-use crate::models::Architecture;
+use crate::models::{Architecture, SampleSize, Samples};
 use crate::progress::Observer;
 
 /// Which forward pass is measured, and how.
@@ -16,9 +16,9 @@ use crate::progress::Observer;
 pub struct ModelOptions {
     /// The network, with weights from the formula.
     pub architecture: Architecture,
-    /// The edge of its pictures in pixels.
-    pub size: usize,
-    /// Pictures of one run.
+    /// The edge of its pictures in pixels, as [`Architecture::load`] takes it.
+    pub size: Option<usize>,
+    /// Pictures or prompts of one run.
     pub batch: usize,
     /// Repetitions.
     pub repetitions: usize,
@@ -31,27 +31,36 @@ pub struct ModelOptions {
 pub struct ModelRow {
     /// The architecture's name.
     pub arch: &'static str,
-    /// The edge of its pictures in pixels.
-    pub size: usize,
-    /// Pictures of one run.
+    /// How large its pictures or prompts are.
+    #[serde(flatten)]
+    pub sample: SampleSize,
+    /// Pictures or prompts of one run.
     pub batch: usize,
     /// Milliseconds from [`started`](ModelOptions::started) to the first result: opening the device, making the weights, compiling
     /// shaders, uploading, one run.
     pub first_ms: f64,
-    /// Milliseconds of a run: upload of the pictures, forward pass, readback.
+    /// Milliseconds of a run: upload of the pictures or prompts, forward pass, readback.
     pub median_ms: f64,
     /// Half of their interquartile range.
     pub spread_ms: f64,
     /// Repetitions.
     pub repetitions: usize,
-    /// Pictures a second at the median.
-    pub images_per_second: f64,
+    /// Pictures or prompts a second at the median.
+    pub samples_per_second: f64,
     /// 10⁹ operations a second at the median, a multiply-add counted as two.
     pub gflops: f64,
     /// `gflops` over the adapter's multiply-add rate.
     pub share_of_peak: f64,
     /// Bytes on the GPU: weights, values, readback.
     pub gpu_bytes: u64,
+}
+
+/// What the device is given for samples.
+pub(super) fn input(samples: &Samples) -> Input<'_> {
+    match samples {
+        Samples::Pictures(bytes) => Input::Bytes(bytes),
+        Samples::Prompts(ids) => Input::U32(ids),
+    }
 }
 
 /// Measures a network's forward pass in turns with the adapter's rates.
@@ -63,8 +72,8 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
     let network = architecture.load(size)?;
     let plan = network.record(batch)?;
     let executable = device.compile(&plan)?;
-    let pictures = network.pictures(batch);
-    let run = || Ok(executable.run(&[("pixels", Input::Bytes(&pictures))])?.tensor(network.output()));
+    let samples = network.samples(batch);
+    let run = || Ok(executable.run(&[(network.input(), input(&samples))])?.tensor(network.output()));
     let first = run()?;
     let first_ms = 1e3 * started.elapsed().as_secs_f64();
     let wrong = |what: &str| {
@@ -89,13 +98,13 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
     let gflops = plan.flops() as f64 / median * 1e-9;
     let row = ModelRow {
         arch: architecture.name(),
-        size,
+        sample: network.sample_size(),
         batch,
         first_ms,
         median_ms: 1e3 * median,
         spread_ms: 1e3 * spread,
         repetitions,
-        images_per_second: batch as f64 / median,
+        samples_per_second: batch as f64 / median,
         gflops,
         share_of_peak: gflops / peak.fma_gflops,
         gpu_bytes: executable.bytes(),

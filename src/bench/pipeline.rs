@@ -18,8 +18,8 @@ use crate::semantics::{Collected, Compiled, Pass, RunOptions, usual_batch};
 pub struct PipelineOptions {
     /// The network, with weights from the formula.
     pub architecture: Architecture,
-    /// The edge in pixels that pictures are resized and cropped to.
-    pub size: usize,
+    /// The edge in pixels that pictures are resized and cropped to, as [`Architecture::load`] takes it.
+    pub size: Option<usize>,
     /// Pictures of one run, at most; none = as many as suit the adapter and fit it.
     pub batch: Option<usize>,
     /// Repetitions.
@@ -70,8 +70,8 @@ pub struct PipelineRow {
 /// batches are kept in memory.
 ///
 /// # Errors
-/// Those of [`Architecture::load`], of reading the images and of the device; [`ErrorKind::Data`] if there are no images;
-/// [`ErrorKind::Device`] if runs differ.
+/// Those of [`Architecture::load`], of reading the images and of the device; [`ErrorKind::Usage`] if the network takes no
+/// pictures; [`ErrorKind::Data`] if there are none; [`ErrorKind::Device`] if runs differ.
 pub fn pipeline(
     device: &Device,
     images: &Dataset,
@@ -85,7 +85,11 @@ pub fn pipeline(
     }
     let network = architecture.load(size)?;
     network.check_batch(batch.unwrap_or_else(|| usual_batch(device)).min(samples.len()))?;
-    let preprocess = network.preprocess();
+    let Some(preprocess) = network.preprocess() else {
+        let message =
+            format!("{} takes prompts; the way from files to embeddings is that of pictures", architecture.name());
+        return Err(Error::new(ErrorKind::Usage, message).hint("`heatlens bench models` measures it"));
+    };
     let record = |plan: &mut Plan, pixels: &[Var]| network.record_on(plan, pixels[0]);
     let pass =
         Pass { stage: "embedding", preprocess: &[&preprocess], record: &record, thumbnails: false, journal: None };
@@ -132,7 +136,7 @@ pub fn pipeline(
     let serial = (decode.median + gpu.median) / together.median;
     Ok(PipelineRow {
         arch: architecture.name(),
-        size,
+        size: preprocess.height,
         images: samples.len(),
         batch: compiled.batch(),
         threads: rayon::current_num_threads(),

@@ -53,15 +53,15 @@ impl Subject {
     }
 }
 
-/// The distinct kernels of every [`Architecture`]'s layers on `batch` pictures of 224×224, as their plans record them, and
+/// The distinct kernels of the layers of every [`Architecture`] that takes pictures, on `batch` of 224×224, as their plans record them, and
 /// those of the method.
 ///
 /// # Errors
 /// Those of [`FormulaNetwork::record`](crate::models::FormulaNetwork::record), if the batch is too large.
 pub fn subjects(batch: usize) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = Vec::new();
-    for architecture in Architecture::ALL {
-        let plan = architecture.load(SIZE)?.record(batch)?;
+    for architecture in Architecture::ALL.into_iter().filter(|architecture| architecture.takes_pictures()) {
+        let plan = architecture.load(Some(SIZE))?.record(batch)?;
         let mut layers: Vec<(&str, Vec<usize>, usize)> = Vec::new();
         for dispatch in plan.dispatches() {
             let (kernel, shape) = (dispatch.kernel.name(), dispatch.kernel.shape());

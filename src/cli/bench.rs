@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Subcommand, ValueEnum};
 use heatlens::gpu::Clock;
+use heatlens::models::Architecture;
 use heatlens::{Device, Error, ErrorKind, Result};
 
 use super::Context;
@@ -52,6 +53,18 @@ struct Common {
     /// How the results are printed; --json is -o json
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
     format: Option<Format>,
+}
+
+/// Which network is measured.
+#[derive(Debug, clap::Args)]
+struct NetworkArgs {
+    /// resnet18 or resnet50; in `models` and `pipeline` also CLIP's image towers vit-b-32 and vit-b-16, in `models` its text
+    /// tower vit-b-32-text
+    #[arg(long, value_name = "NAME", default_value = "resnet18")]
+    arch: Architecture,
+    /// Height and width of the pictures that it takes; prompts have none [default: 224]
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
 }
 
 /// What takes the time of kernels.

@@ -37,7 +37,7 @@ mod vit;
 
 use std::path::Path;
 
-pub use architecture::{Architecture, FormulaNetwork};
+pub use architecture::{Architecture, FormulaNetwork, SampleSize, Samples};
 pub use classifier::Classifier;
 pub use clip::{Clip, ClipText, ClipVision};
 pub use inspect::{

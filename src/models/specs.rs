@@ -66,14 +66,39 @@ impl VisionSizes {
     }
 }
 
+/// The sizes of a CLIP's text tower.
+pub(super) struct TextSizes {
+    pub(super) width: usize,
+    pub(super) depth: usize,
+    pub(super) vocabulary: usize,
+    /// Tokens of a prompt.
+    pub(super) context: usize,
+    pub(super) embedding: usize,
+}
+
+impl TextSizes {
+    /// The tower's tensors as OpenAI and open_clip name them.
+    pub(super) fn open_clip(&self) -> Specs {
+        let Self { width, depth, vocabulary, context, embedding } = *self;
+        let mut specs = Specs::new();
+        let mut add = |name: &str, shape: &[usize]| specs.push((name.to_owned(), shape.to_vec()));
+        add("token_embedding.weight", &[vocabulary, width]);
+        add("positional_embedding", &[context, width]);
+        add("text_projection", &[width, embedding]);
+        layer(&mut specs, "ln_final.", &[width]);
+        transformer(&mut specs, "transformer.resblocks", width, depth);
+        specs
+    }
+}
+
 /// A layer's weight of this shape, and its bias; `name` stands before both words.
-pub(super) fn layer(specs: &mut Specs, name: &str, weight: &[usize]) {
+fn layer(specs: &mut Specs, name: &str, weight: &[usize]) {
     specs.push((format!("{name}weight"), weight.to_vec()));
     specs.push((format!("{name}bias"), weight[..1].to_vec()));
 }
 
 /// The blocks of a tower as OpenAI and open_clip name them.
-pub(super) fn transformer(specs: &mut Specs, prefix: &str, width: usize, depth: usize) {
+fn transformer(specs: &mut Specs, prefix: &str, width: usize, depth: usize) {
     for block in 0..depth {
         let mut add = |name: &str, weight: &[usize]| layer(specs, &format!("{prefix}.{block}.{name}"), weight);
         add("ln_1.", &[width]);

@@ -1,7 +1,7 @@
 //! Tensors of whole networks for the tests of this room.
 
 pub(super) use super::specs::{Specs, resnet};
-use super::specs::{VisionSizes, layer, transformer};
+use super::specs::{TextSizes, VisionSizes};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -94,14 +94,15 @@ impl ClipSizes {
             grid: self.grid,
             embedding: self.embedding,
         };
-        let mut specs = vision.open_clip();
-        let mut add = |name: &str, shape: &[usize]| specs.push((name.to_owned(), shape.to_vec()));
-        add("token_embedding.weight", &[self.vocabulary, self.text_width]);
-        add("positional_embedding", &[self.context, self.text_width]);
-        add("text_projection", &[self.text_width, self.embedding]);
-        add("logit_scale", &[]);
-        layer(&mut specs, "ln_final.", &[self.text_width]);
-        transformer(&mut specs, "transformer.resblocks", self.text_width, self.text_depth);
+        let text = TextSizes {
+            width: self.text_width,
+            depth: self.text_depth,
+            vocabulary: self.vocabulary,
+            context: self.context,
+            embedding: self.embedding,
+        };
+        let mut specs = [vision.open_clip(), text.open_clip()].concat();
+        specs.push(("logit_scale".into(), vec![]));
         specs
     }
 }

@@ -73,11 +73,27 @@ fn a_network_is_measured_from_the_start_of_the_program() {
     assert!(of("first_ms") > of("median_ms"), "{row}");
     let close =
         |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}: {row}");
-    close(of("images_per_second"), 2e3 / of("median_ms"));
+    close(of("samples_per_second"), 2e3 / of("median_ms"));
     close(of("share_of_peak"), of("gflops") / found["peak"]["fma_gflops"].as_f64().unwrap());
     // He et al. (2015): 1.8 GMAC at 224×224; 32×32 is a 49th of it, and the head is the same.
     let giga = of("gflops") * of("median_ms") * 1e-3;
     assert!((0.12..0.18).contains(&giga), "{giga}");
+}
+
+#[test]
+fn a_text_tower_takes_prompts_of_its_context() {
+    let args = ["bench", "models", "--arch", "vit-b-32-text", "--repeat", "1"];
+    let found = fixture().json(&[&args[..], &["--json"]].concat());
+    let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
+    let first = ["arch", "tokens", "batch", "first_ms", "median_ms"];
+    assert_eq!(keys(row)[..5], first);
+    assert_eq!((&row["arch"], &row["tokens"], &row["batch"]), (&"vit-b-32-text".into(), &77.into(), &1.into()));
+    // open_clip's profile: 2.98 GMAC, which count masked pairs as well.
+    let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("`{key}` in {row}"));
+    let giga = of("gflops") * of("median_ms") * 1e-3;
+    assert!((giga / 5.96 - 1.0).abs() < 0.03, "{giga}");
+    let text = fixture().run(&args);
+    assert!(text.contains("vit-b-32-text 77 tokens"), "{text}");
 }
 
 #[test]
@@ -184,12 +200,23 @@ fn a_shader_of_ones_own_is_checked_and_measured_beside_the_kernel() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_by_name() {
-    refused(&["bench", "models", "--arch", "vgg16"], 2, &["vgg16", "resnet18, resnet50, vit-b-32, vit-b-16"]);
+    refused(
+        &["bench", "models", "--arch", "vgg16"],
+        2,
+        &["vgg16", "resnet18, resnet50, vit-b-32, vit-b-16, vit-b-32-text"],
+    );
     refused(&["bench", "models", "--arch", "vit-b-16", "--size", "100"], 2, &["vit-b-16", "16 pixels", "100"]);
+    refused(
+        &["bench", "models", "--arch", "vit-b-32-text", "--size", "224"],
+        2,
+        &["vit-b-32-text", "no size in pixels"],
+    );
+    refused(&["bench", "pipeline", "--arch", "vit-b-32-text", "--count", "1"], 2, &["takes prompts", "bench models"]);
     refused(&["bench", "pipeline", "--images", "no-such-folder"], 2, &["no-such-folder"]);
     refused(&["bench", "pipeline", "--images", ".", "--count", "3"], 2, &["--images", "--count"]);
     refused(&["bench", "pipeline", "--size", "100000", "--count", "1"], 2, &["100000", "--size"]);
     refused(&["bench", "filter", "--arch", "vit-b-32"], 2, &["vit-b-32 is no classifier", "resnet18 or resnet50"]);
+    refused(&["bench", "filter", "--arch", "vit-b-32-text"], 2, &["vit-b-32-text is no classifier"]);
     refused(&["bench", "filter", "--concepts", "1"], 2, &["1 concepts", "--concepts 2"]);
     refused(&["bench", "aggregation", "--images", "0"], 2, &["0 images", "--images 1"]);
     let kernels = |args: &[&'static str]| [&["bench", "kernels"], args].concat();

@@ -3,11 +3,10 @@
 use heatlens::Result;
 use heatlens::bench::{FilterOptions, FilterRow, filter};
 use heatlens::gpu::AdapterSummary;
-use heatlens::models::Architecture;
 use serde::Serialize;
 
-use super::Common;
 use super::listing::Listing;
+use super::{Common, NetworkArgs};
 use crate::cli::Context;
 use crate::cli::output::{Align, Outcome};
 
@@ -21,12 +20,8 @@ use crate::cli::output::{Align, Outcome};
   heatlens bench filter
   heatlens bench filter --arch resnet50 --concepts 1000 --json")]
 pub(super) struct Args {
-    /// resnet18 or resnet50
-    #[arg(long, value_name = "NAME", default_value = "resnet18")]
-    arch: Architecture,
-    /// Height and width of the pictures
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
-    size: usize,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Concepts
     #[arg(long, value_name = "N", default_value = "100")]
     concepts: usize,
@@ -43,18 +38,15 @@ struct Findings<'a> {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let format = args.common.format(context)?;
-    args.arch.check_size(args.size)?;
+    let &NetworkArgs { arch, size } = &args.network;
+    arch.check_size(size)?;
     let device = context.device()?;
-    let options = FilterOptions {
-        architecture: args.arch,
-        size: args.size,
-        concepts: args.concepts,
-        repetitions: args.common.repetitions(),
-    };
+    let options =
+        FilterOptions { architecture: arch, size, concepts: args.concepts, repetitions: args.common.repetitions() };
     let rows = [filter(device, &options, &context.progress)?];
     let cells = |row: &FilterRow| {
         [
-            format!("{} {}×{}", row.arch, row.size, row.size),
+            format!("{} {}", row.arch, row.sample),
             row.concepts.to_string(),
             format!("{:.2} ± {:.2}", row.forward_ms, row.forward_spread_ms),
             format!("{:.3} ± {:.3}", row.heatmap_ms, row.heatmap_spread_ms),

@@ -3,31 +3,27 @@
 use heatlens::Result;
 use heatlens::bench::{ModelOptions, ModelRow, Peak, model};
 use heatlens::gpu::AdapterSummary;
-use heatlens::models::Architecture;
 use serde::Serialize;
 
-use super::Common;
 use super::listing::Listing;
+use super::{Common, NetworkArgs};
 use crate::cli::Context;
 use crate::cli::output::{Align, Outcome};
 
 /// Measure a network's forward pass, and how long its first result takes
 ///
-/// The network has weights from a formula, so that no file is needed; a run uploads the pictures' bytes and reads the result back. --batch says how many pictures it
-/// takes (1 unless given). The
-/// first result's time counts from the start of the program. A driver's own cache of compiled shaders makes it shorter: empty it
-/// first (Mesa: MESA_SHADER_CACHE_DISABLE=true) to see the time of a new machine.
+/// The network has weights from a formula, so that no file is needed; a run uploads pictures' bytes, or the ids of prompts of 77
+/// tokens, and reads the result back. --batch says how many it takes (1 unless given). The first result's time counts from the
+/// start of the program. A driver's own cache of compiled shaders makes it shorter: empty it first (Mesa:
+/// MESA_SHADER_CACHE_DISABLE=true) to see the time of a new machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens bench models --arch resnet18 --size 64 --batch 4
-  heatlens bench models --arch vit-b-32 --repeat 30 --json")]
+  heatlens bench models --arch vit-b-32 --repeat 30 --json
+  heatlens bench models --arch vit-b-32-text --batch 16")]
 pub(super) struct Args {
-    /// resnet18, resnet50, vit-b-32 or vit-b-16 (the last two are image towers of CLIP)
-    #[arg(long, value_name = "NAME")]
-    arch: Architecture,
-    /// Height and width of the pictures
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
-    size: usize,
+    #[command(flatten)]
+    network: NetworkArgs,
     #[command(flatten)]
     common: Common,
 }
@@ -42,11 +38,12 @@ struct Findings<'a> {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let format = args.common.format(context)?;
-    args.arch.check_size(args.size)?;
+    let &NetworkArgs { arch, size } = &args.network;
+    arch.check_size(size)?;
     let device = context.device()?;
     let options = ModelOptions {
-        architecture: args.arch,
-        size: args.size,
+        architecture: arch,
+        size,
         batch: context.global.batch().unwrap_or(1),
         repetitions: args.common.repetitions(),
         started: context.started,
@@ -55,11 +52,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let rows = [row];
     let cells = |row: &ModelRow| {
         [
-            format!("{} {}×{}", row.arch, row.size, row.size),
+            format!("{} {}", row.arch, row.sample),
             row.batch.to_string(),
             format!("{:.0}", row.first_ms),
             format!("{:.2} ± {:.2}", row.median_ms, row.spread_ms),
-            format!("{:.1}", row.images_per_second),
+            format!("{:.1}", row.samples_per_second),
             format!("{:.1}", row.gflops),
             format!("{:.1} %", 100.0 * row.share_of_peak),
         ]
@@ -75,7 +72,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
             ("batch", Align::Right),
             ("first ms", Align::Right),
             ("ms", Align::Right),
-            ("images/s", Align::Right),
+            ("samples/s", Align::Right),
             ("GFLOP/s", Align::Right),
             ("of peak", Align::Right),
         ],

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use heatlens::bench::{PipelineOptions, PipelineRow, pipeline};
 use heatlens::dataset::Dataset;
 use heatlens::gpu::AdapterSummary;
-use heatlens::models::Architecture;
 use heatlens::weights::formula;
 use heatlens::{Error, ErrorKind, Result};
 use image::ExtendedColorType;
@@ -16,8 +15,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::Common;
 use super::listing::Listing;
+use super::{Common, NetworkArgs};
 use crate::cli::Context;
 use crate::cli::output::{Align, Outcome};
 
@@ -48,12 +47,8 @@ pub(super) struct Args {
     /// How many pictures from the formula
     #[arg(long, value_name = "N", default_value = "64", conflicts_with = "images")]
     count: NonZeroUsize,
-    /// resnet18, resnet50, vit-b-32 or vit-b-16 (the last two are image towers of CLIP)
-    #[arg(long, value_name = "NAME", default_value = "resnet18")]
-    arch: Architecture,
-    /// Height and width that pictures are resized and cropped to
-    #[arg(long, value_name = "PIXELS", default_value = "224")]
-    size: usize,
+    #[command(flatten)]
+    network: NetworkArgs,
     #[command(flatten)]
     common: Common,
 }
@@ -67,15 +62,16 @@ struct Findings<'a> {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let format = args.common.format(context)?;
-    args.arch.check_size(args.size)?;
+    let &NetworkArgs { arch, size } = &args.network;
+    arch.check_size(size)?;
     let device = context.device()?;
     let made = args.images.is_none().then(|| made_pictures(args.count.get())).transpose()?;
     let folders: Vec<PathBuf> =
         args.images.iter().cloned().chain(made.iter().map(|made| made.path().to_owned())).collect();
     let images = Dataset::from_paths(&folders, &mut io::empty())?;
     let options = PipelineOptions {
-        architecture: args.arch,
-        size: args.size,
+        architecture: arch,
+        size,
         batch: context.global.batch(),
         repetitions: args.common.repetitions(),
     };

@@ -11,7 +11,11 @@ const LEGACY_END: usize = 2;
 /// CLIP's end token in transformers' defaults.
 const DEFAULT_END: usize = 49407;
 /// PyTorch's default of layer norms.
-pub(super) const DEFAULT_EPSILON: f64 = 1e-5;
+const DEFAULT_EPSILON: f64 = 1e-5;
+
+/// The towers of OpenAI's release; their transformers' heads all have this width.
+pub(super) const OPENAI: TransformerSettings =
+    TransformerSettings { heads: Heads::Width(64), activation: Activation::QuickGelu, epsilon: DEFAULT_EPSILON as f32 };
 
 /// Settings of a whole CLIP.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,10 +2,12 @@
 
 use super::names::Names;
 use super::projection;
+use super::settings::OPENAI;
 use crate::error::Result;
 use crate::layers::Activation::{self, Identity};
 use crate::layers::{EndToken, LayerNorm, Linear, TokenEmbedding};
 use crate::models::Tap;
+use crate::models::layout::ClipLayout;
 use crate::models::loading::layer_norm;
 use crate::models::transformer::{Transformer, TransformerSettings};
 use crate::plan::{Plan, Var};
@@ -39,6 +41,11 @@ impl ClipText {
         let embedding = plan.linear(x, &self.projection, Identity);
         tap(plan, "embedding", embedding);
         embedding
+    }
+
+    /// Loads a text tower alone, under the names and with the settings of OpenAI's release.
+    pub(in crate::models) fn openai(weights: &Weights) -> Result<Self> {
+        Self::load(weights, &Names::of(ClipLayout::OpenClip { text: "" }), OPENAI, EndToken::LargestId)
     }
 
     pub(super) fn load(weights: &Weights, names: &Names, settings: TransformerSettings, end: EndToken) -> Result<Self> {

@@ -1,14 +1,14 @@
 //! The image tower: a vision transformer or a ResNet.
 
 use super::names::Names;
-use super::settings::DEFAULT_EPSILON;
+use super::settings::OPENAI;
 use super::vision_resnet::VisionResnet;
 use super::vision_transformer::VisionTransformer;
 use crate::error::Result;
 use crate::layers::Activation;
 use crate::models::Tap;
 use crate::models::layout::ClipLayout;
-use crate::models::transformer::{Heads, TransformerSettings};
+use crate::models::transformer::TransformerSettings;
 use crate::plan::{Plan, Var};
 use crate::weights::Weights;
 
@@ -41,12 +41,7 @@ impl ClipVision {
 
     /// Loads an image tower alone, under the names and with the settings of OpenAI's release.
     pub(in crate::models) fn openai(weights: &Weights) -> Result<Self> {
-        let settings = TransformerSettings {
-            heads: Heads::Width(64),
-            activation: Activation::QuickGelu,
-            epsilon: DEFAULT_EPSILON as f32,
-        };
-        Self::load(weights, &Names::of(ClipLayout::OpenClip { text: "" }), settings)
+        Self::load(weights, &Names::of(ClipLayout::OpenClip { text: "" }), OPENAI)
     }
 
     pub(super) fn load(weights: &Weights, names: &Names, settings: TransformerSettings) -> Result<Self> {
