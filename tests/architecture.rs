@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
         "cli",
         &["bench", "report", "semantics", "dataset", "models", "gpu", "plan", "kernels", "weights", "image", "text"],
     ),
-    ("bench", &["semantics", "dataset", "models", "gpu", "plan", "kernels", "image"]),
+    ("bench", &["semantics", "dataset", "models", "gpu", "plan", "layers", "kernels", "image"]),
     ("report", &["semantics", "gpu"]),
     ("semantics", &["dataset", "models", "gpu", "plan", "layers", "kernels", "weights", "image", "text"]),
     ("dataset", &["image"]),

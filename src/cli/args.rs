@@ -40,6 +40,12 @@ pub(crate) struct Global {
     /// [default: f32, or what the bundle or filter was made with]
     #[arg(long, global = true, value_name = "f32|f16")]
     pub(crate) precision: Option<Precision>,
+    /// Keep text embeddings and compiled pipelines in this folder [default: heatlens in the user's folder for caches]
+    #[arg(long, global = true, value_name = "DIR", env = "HEATLENS_CACHE", hide_env_values = true)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Neither use nor keep text embeddings and compiled pipelines of other runs, whatever --cache says
+    #[arg(long, global = true, env = "HEATLENS_NO_CACHE", hide_env_values = true)]
+    pub(crate) no_cache: bool,
     /// Show neither progress nor notices, errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
@@ -110,7 +116,13 @@ impl Global {
         }
     }
 
-    /// Which adapter to open, and how.
+    /// The folder that later runs find text embeddings and pipelines in.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        let usual = || Some(dirs::cache_dir()?.join("heatlens"));
+        if self.no_cache { None } else { self.cache.clone().or_else(usual) }
+    }
+
+    /// Which adapter to open, and how, without a cache.
     pub(crate) fn device_options(&self) -> DeviceOptions {
         let power = self.power.map(|power| match power {
             PowerArg::Low => AdapterChoice::Power(Power::Low),

@@ -1,6 +1,7 @@
 //! `heatlens doctor`: what there is to compute on, and whether it computes right.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use heatlens::gpu::{AdapterSummary, adapters};
 use heatlens::kernels::cases;
@@ -28,6 +29,8 @@ struct Findings<'a> {
     /// The number of the adapter that was tested.
     tested: usize,
     profile: String,
+    /// Where text embeddings and pipelines are kept.
+    cache: Option<&'a Path>,
     kernels: Vec<KernelFindings>,
     warnings: Vec<String>,
 }
@@ -52,6 +55,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
         adapters: &adapters,
         tested: device.summary().index,
         profile: device.profile().name().to_owned(),
+        cache: device.cache(),
         kernels: check_kernels(device, &context.progress)?,
         warnings: size_warnings(device),
     };
@@ -146,6 +150,8 @@ fn text(findings: &Findings<'_>) -> String {
             adapter.workgroup_lanes
         );
     }
+    let cache = findings.cache.map_or_else(|| "none".to_owned(), |folder| folder.display().to_string());
+    text += &format!("cache: {cache}\n");
     let rows: Vec<[String; 5]> = findings
         .kernels
         .iter()

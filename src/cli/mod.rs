@@ -29,12 +29,14 @@ mod report;
 mod show;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use heatlens::{Device, Result};
+use heatlens::gpu::DeviceOptions;
+use heatlens::{Device, Observer, Result};
 use serde::Serialize;
 
 use args::Global;
@@ -85,13 +87,15 @@ struct Context {
     global: Global,
     progress: Progress,
     device: OnceLock<Device>,
+    /// The folder of the cache; none where there is none.
+    cache: Option<PathBuf>,
     /// When the program began.
     started: Instant,
 }
 
 impl Context {
-    fn new(global: Global, started: Instant) -> Self {
-        Self { progress: Progress::new(global.quiet), global, device: OnceLock::new(), started }
+    fn new(global: Global, cache: Option<PathBuf>, started: Instant) -> Self {
+        Self { progress: Progress::new(global.quiet), global, device: OnceLock::new(), cache, started }
     }
 
     /// Prints a command's results, as JSON if that was asked for.
@@ -105,7 +109,7 @@ impl Context {
         if let Some(device) = self.device.get() {
             return Ok(device);
         }
-        let device = Device::open(&self.global.device_options())?;
+        let device = Device::open(&DeviceOptions { cache: self.cache.clone(), ..self.global.device_options() })?;
         Ok(self.device.get_or_init(|| device))
     }
 }
@@ -124,7 +128,9 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
         Err(error) => return Ok(output::fail_usage(&error, config.as_ref())),
     };
     progress::stop_on_interrupt()?;
-    let context = Context::new(global, started);
+    // What is measured starts from nothing.
+    let cache = global.cache().filter(|_| !matches!(command, Command::Bench(_)));
+    let context = Context::new(global, cache, started);
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, &context),
         Command::Show(args) => show::run(&args, &context),
@@ -147,6 +153,9 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args, &context),
         Command::Bench(args) => bench::run(&args, &context),
     };
+    if let Some(Err(error)) = context.device.get().map(Device::save_pipelines) {
+        context.progress.notice(&format!("compiled pipelines weren't kept: {error}"));
+    }
     context.progress.clear();
     outcome.map(Outcome::into)
 }

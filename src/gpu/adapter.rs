@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -64,6 +65,8 @@ pub struct DeviceOptions {
     /// Memory that one plan may take, weights included, in bytes. Where it isn't said: [`MEMORY_SHARE`] of what is free on
     /// adapters that compute in the system's memory; on others what the driver gives.
     pub memory: Option<u64>,
+    /// A folder, made where it's missing, in which compiled pipelines and text embeddings are kept between runs; none = they aren't.
+    pub cache: Option<PathBuf>,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.
     pub replaced_shaders: BTreeMap<String, String>,
@@ -92,7 +95,7 @@ pub struct AdapterSummary {
     pub workgroup_bytes: u32,
     /// Lanes a workgroup may have.
     pub workgroup_lanes: u32,
-    /// Optional features that heatlens uses where they are: `timestamps`, `subgroups`.
+    /// Optional features that heatlens uses where they are: `timestamps`, `pipeline cache`, `subgroups`.
     pub features: Vec<String>,
     /// What compiles the shaders.
     pub shader_compiler: String,
@@ -205,7 +208,7 @@ fn has_wide_subgroups(adapter: &wgpu::Adapter) -> bool {
 pub(super) fn wanted_features(adapter: &wgpu::Adapter, profile: Profile) -> Result<wgpu::Features> {
     let in_place =
         if profile.is_software() { wgpu::Features::MAPPABLE_PRIMARY_BUFFERS } else { wgpu::Features::empty() };
-    let offered = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | in_place);
+    let offered = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | in_place);
     if profile != Profile::SoftwareSubgroups {
         return Ok(offered);
     }
@@ -235,6 +238,7 @@ pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
     };
     let used = [
         ("timestamps", adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY)),
+        ("pipeline cache", adapter.features().contains(wgpu::Features::PIPELINE_CACHE)),
         ("subgroups", profile(adapter, adapter.features()) == Profile::SoftwareSubgroups),
     ];
     AdapterSummary {

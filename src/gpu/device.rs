@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     /// The largest range that is bound.
     pub(super) binding: u64,
     memory: Option<u64>,
+    cache: Option<PathBuf>,
     summary: AdapterSummary,
     pipelines: Pipelines,
     dispatches: Mutex<BTreeMap<&'static str, u64>>,
@@ -70,7 +72,10 @@ impl Device {
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
-        let pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
+        let mut pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
+        if let Some(folder) = &options.cache {
+            pipelines.keep_in(folder, &device, &adapter.get_info());
+        }
         Ok(Self::new(summary, profile, pipelines, (device, queue), options))
     }
 
@@ -112,7 +117,8 @@ impl Device {
         let limits = device.limits();
         let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let binding = binding.min(options.max_binding_bytes.unwrap_or(u64::MAX));
-        let (dispatches, uploads, memory) = (Mutex::default(), Mutex::default(), options.memory);
+        let (dispatches, uploads) = (Mutex::default(), Mutex::default());
+        let (memory, cache) = (options.memory, options.cache.clone());
         let submissions = AtomicU64::default();
         Self(Arc::new(Shared {
             device,
@@ -120,6 +126,7 @@ impl Device {
             profile,
             binding,
             memory,
+            cache,
             summary,
             pipelines,
             dispatches,
@@ -151,6 +158,20 @@ impl Device {
     /// How often each shader has been dispatched so far, by its name.
     pub fn dispatches(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.0.dispatches).clone()
+    }
+
+    /// The folder in which text embeddings and pipelines are kept ([`DeviceOptions::cache`]).
+    pub fn cache(&self) -> Option<&Path> {
+        self.0.cache.as_deref()
+    }
+
+    /// Writes pipelines that were compiled since the device was opened to the cache, if it has one and the backend can: on Vulkan
+    /// the next device starts from what the driver made of the shaders.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] naming the file that can't be written.
+    pub fn save_pipelines(&self) -> Result<()> {
+        self.0.pipelines.save()
     }
 
     /// How often runs have submitted work so far.

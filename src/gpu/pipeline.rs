@@ -1,12 +1,15 @@
 //! Compute pipelines, compiled once for a device.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
 use super::device::{Shared, lock};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::write_atomic;
 use crate::kernels::{Launch, Shader};
 
 /// A compiled kernel with the layout of its bindings.
@@ -28,11 +31,52 @@ pub(super) struct Pipelines {
     /// WGSL in the place of shaders, by their names.
     replaced: BTreeMap<String, String>,
     compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    kept: Option<Kept>,
+}
+
+/// What the driver makes of shaders, kept between runs.
+struct Kept {
+    cache: wgpu::PipelineCache,
+    file: PathBuf,
+    /// Whether something was compiled that the file may not have.
+    is_stale: AtomicBool,
 }
 
 impl Pipelines {
     pub(super) fn new(checked: bool, replaced: BTreeMap<String, String>) -> Self {
-        Self { checked, replaced, compiled: Mutex::default() }
+        Self { checked, replaced, compiled: Mutex::default(), kept: None }
+    }
+
+    /// Starts from what an earlier run kept in `folder`, where the backend can: wgpu and the driver refuse what another
+    /// adapter, driver or version of wgpu made, and compile anew. Why a file can't be read shows when it is written.
+    pub(super) fn keep_in(&mut self, folder: &Path, device: &wgpu::Device, info: &wgpu::AdapterInfo) {
+        let is_possible = device.features().contains(wgpu::Features::PIPELINE_CACHE);
+        let Some(name) = wgpu::util::pipeline_cache_key(info).filter(|_| is_possible) else {
+            return;
+        };
+        let file = folder.join(name);
+        let data = std::fs::read(&file).ok();
+        let descriptor =
+            wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data: data.as_deref(), fallback: true };
+        #[expect(unsafe_code, reason = "wgpu can't prove that a file holds what it once wrote there")]
+        // SAFETY: the file is this program's own, in the user's own cache, and written whole or not at all.
+        let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+        self.kept = Some(Kept { cache, file, is_stale: AtomicBool::new(false) });
+    }
+
+    /// Writes what was compiled since.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] naming the file.
+    pub(super) fn save(&self) -> Result<()> {
+        let Some(kept) = self.kept.as_ref().filter(|kept| kept.is_stale.swap(false, Ordering::Relaxed)) else {
+            return Ok(());
+        };
+        let Some(data) = kept.cache.get_data() else { return Ok(()) };
+        if let Some(folder) = kept.file.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        write_atomic(&kept.file, |file| file.write_all(&data).map_err(|e| Error::io(&kept.file, e)))
     }
 
     pub(super) fn get(&self, shared: &Shared, launches: &[&Launch]) -> Result<Vec<Arc<Pipeline>>> {
@@ -53,6 +97,9 @@ impl Pipelines {
                 Ok((key, pipeline))
             })
             .collect::<Result<_>>()?;
+        if let Some(kept) = self.kept.as_ref().filter(|_| !built.is_empty()) {
+            kept.is_stale.store(true, Ordering::Relaxed);
+        }
         if shared.profile.is_software() && !built.is_empty() {
             shared.checked("preparing shaders", || {
                 prepare(shared, built.iter().map(|(_, pipeline)| pipeline));
@@ -88,7 +135,7 @@ impl Pipelines {
                 constants: &constants,
                 zero_initialize_workgroup_memory: self.is_checked(shader),
             },
-            cache: None,
+            cache: self.kept.as_ref().map(|kept| &kept.cache),
         });
         Pipeline { pipeline, layout, operands: shader.reads + 2 }
     }

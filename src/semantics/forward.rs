@@ -1,9 +1,10 @@
 //! Running recorded models over images and prompts, batch by batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::check_finite;
 use super::journal::Journal;
+use super::text_cache::{Key, TextCache};
 use crate::dataset::{BadImages, Batch, ContentHash, Loader, LoaderOptions, Sample};
 use crate::error::{ErrorKind, Result};
 use crate::gpu::{Device, Executable, Input};
@@ -282,7 +283,8 @@ pub(crate) fn compile_fitting(
     }
 }
 
-/// Embeds prompts with CLIP's text tower: `[prompts, E]`, un-normalised, and how many prompts were truncated.
+/// Embeds prompts with CLIP's text tower: `[prompts, E]`, un-normalised, and how many prompts were truncated. Each prompt runs once,
+/// and not at all where an earlier run's embedding is in the device's [`cache`](Device::cache).
 ///
 /// # Errors
 /// Those of the tokenizer, the device and the observer.
@@ -295,36 +297,53 @@ pub fn embed_texts(
 ) -> Result<(Tensor, usize)> {
     const STAGE: &str = "embedding prompts";
     let context = clip.text().context();
-    let mut ids = Vec::with_capacity(prompts.len() * context);
-    let mut truncated = 0;
+    let mut tokens = Vec::with_capacity(prompts.len());
     for prompt in prompts {
-        let tokens = clip.tokenizer().encode(prompt, context)?;
-        truncated += usize::from(tokens.truncated);
-        ids.extend(tokens.ids);
+        tokens.push(clip.tokenizer().encode(prompt, context)?);
     }
-    let record = |batch| {
-        let mut plan = Plan::new(batch);
-        let ids = plan.input_indices("ids", context);
-        let embeddings = clip.text().record(&mut plan, ids);
-        plan.output("embeddings", embeddings);
-        plan
-    };
-    let (plan, executable) = compile_fitting(device, batch, prompts.len(), record)?;
-    let size = plan.batch();
-    let mut data = Vec::new();
-    let mut columns = 0;
-    for (number, chunk) in ids.chunks(size * context).enumerate() {
-        step(observer, STAGE, number * size, prompts.len())?;
-        let rows = chunk.len() / context;
-        let mut padded = chunk.to_vec();
-        padded.extend(chunk[..context].iter().cycle().take((size - rows) * context));
-        let embeddings = executable.run(&[("ids", Input::U32(&padded))])?.tensor("embeddings");
-        columns = embeddings.columns();
-        data.extend_from_slice(&embeddings.data()[..rows * columns]);
+    let truncated = tokens.iter().filter(|tokens| tokens.truncated).count();
+    let keys: Vec<Key> = tokens.iter().map(|tokens| TextCache::key(&tokens.ids)).collect();
+    let mut cache = TextCache::open(device, clip, observer);
+    let mut rows: HashMap<Key, Vec<f32>> = HashMap::new();
+    let mut missing = Vec::new();
+    for (key, tokens) in keys.iter().zip(&tokens) {
+        if !rows.contains_key(key) {
+            let kept = cache.as_ref().and_then(|cache| cache.row(key));
+            missing.extend(kept.is_none().then_some((*key, &tokens.ids[..])));
+            rows.insert(*key, kept.unwrap_or_default().to_vec());
+        }
     }
-    step(observer, STAGE, prompts.len(), prompts.len())?;
-    let embeddings = Tensor::new([prompts.len(), columns], data);
+    if !missing.is_empty() {
+        let record = |batch| {
+            let mut plan = Plan::new(batch);
+            let ids = plan.input_indices("ids", context);
+            let embeddings = clip.text().record(&mut plan, ids);
+            plan.output("embeddings", embeddings);
+            plan
+        };
+        let (plan, executable) = compile_fitting(device, batch, missing.len(), record)?;
+        let size = plan.batch();
+        for (number, chunk) in missing.chunks(size).enumerate() {
+            step(observer, STAGE, number * size, missing.len())?;
+            // The last batch may be short: it is filled up with its first prompt.
+            let filling = std::iter::repeat_n(&chunk[0], size - chunk.len());
+            let ids: Vec<u32> = chunk.iter().chain(filling).flat_map(|(_, ids)| *ids).copied().collect();
+            let embeddings = executable.run(&[("ids", Input::U32(&ids))])?.tensor("embeddings");
+            for (row, (key, _)) in chunk.iter().enumerate() {
+                rows.insert(*key, embeddings.row(row).to_vec());
+            }
+        }
+    }
+    step(observer, STAGE, missing.len(), missing.len())?;
+    let data = keys.iter().flat_map(|key| &rows[key]).copied().collect();
+    let embeddings = Tensor::new([prompts.len(), clip.text().embedding_dim()], data);
     check_finite(&embeddings, "text embeddings", prompts)?;
+    if let Some(mut cache) = cache.take() {
+        missing.iter().for_each(|(key, _)| cache.insert(*key, &rows[key]));
+        if let Err(error) = cache.save(&keys) {
+            observer.notice(&format!("text embeddings weren't kept: {error}"));
+        }
+    }
     Ok((embeddings, truncated))
 }
 

@@ -51,6 +51,7 @@ mod suggest;
 mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text_cache;
 
 pub use align::{AlignOptions, Aligner, AlignerFigures};
 pub use attack::{AttackMethod, AttackOptions, AttackReport, AttackedImage, SuccessByQueries, attack};

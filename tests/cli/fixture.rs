@@ -29,10 +29,12 @@ pub(crate) struct Fixture {
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::make);
 
-/// The program. Mesa 22's layer for choosing a device writes to standard error where `XDG_RUNTIME_DIR` isn't set.
+/// The program. Mesa 22's layer for choosing a device writes to standard error where `XDG_RUNTIME_DIR` isn't set. What
+/// one test computes isn't another's to find.
 pub(crate) fn program() -> process::Command {
     let mut command = process::Command::new(env!("CARGO_BIN_EXE_heatlens"));
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
+    command.env("HEATLENS_NO_CACHE", "true");
     command
 }
 
