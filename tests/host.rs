@@ -52,16 +52,35 @@ fn a_thousand_runs_leave_nothing_behind() {
     let executable = device.unwrap().compile(&network.record(1).unwrap()).unwrap();
     let Samples::Pictures(pictures) = network.samples(1) else { panic!("ResNet-18 takes pictures") };
     let after = |runs: usize| {
-        for _ in 0..runs {
-            executable.run(&[("pixels", Input::Bytes(&pictures))]).unwrap();
+        for _ in 0..runs / 2 {
+            let two = [(); 2].map(|()| executable.start(&[("pixels", Input::Bytes(&pictures))]).unwrap());
+            for run in two {
+                run.wait().unwrap();
+            }
         }
         host.poll(wgpu::PollType::wait_indefinitely()).unwrap();
         let report = host.generate_allocator_report().unwrap();
         (report.allocations.len(), report.total_allocated_bytes)
     };
-    let first = after(3);
+    let first = after(4);
     assert!(first.0 > 0 && first.1 >= executable.bytes(), "{first:?}");
     assert_eq!(after(1000), first);
+}
+
+#[test]
+fn runs_in_flight_give_what_each_gives_alone() {
+    let device = Device::best().unwrap();
+    let network = Architecture::Resnet18.load(Some(8)).unwrap();
+    let executable = device.compile(&network.record(1).unwrap()).unwrap();
+    let Samples::Pictures(pictures) = network.samples(3) else { panic!("ResNet-18 takes pictures") };
+    let picture = |number: usize| [("pixels", Input::Bytes(&pictures[number * 8 * 8 * 3..][..8 * 8 * 3]))];
+    let alone = [0, 1, 2].map(|number| executable.run(&picture(number)).unwrap().tensor("logits"));
+    assert_ne!(alone[0], alone[1]);
+    // The last is waited for first, and one not at all.
+    drop(executable.start(&picture(1)).unwrap());
+    let [first, second, third] = [0, 1, 2].map(|number| executable.start(&picture(number)).unwrap());
+    let together = [third, second, first].map(|run| run.wait().unwrap().tensor("logits"));
+    assert_eq!(together, [2, 1, 0].map(|number: usize| alone[number].clone()));
 }
 
 #[test]

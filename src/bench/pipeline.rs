@@ -107,9 +107,10 @@ pub fn pipeline(
         let batches = batches.clone();
         let start = Instant::now();
         let mut all = Collected::default();
-        for batch in batches {
-            all.append(compiled.run_batch(samples, batch)?);
-        }
+        compiled.run_batches(samples, batches.into_iter().map(Ok), |rows| {
+            all.append(rows);
+            Ok(())
+        })?;
         Ok((start.elapsed().as_secs_f64(), all.take(network.output())))
     };
     let (_, first) = run()?;

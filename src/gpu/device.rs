@@ -207,9 +207,9 @@ impl Shared {
     }
 
     /// Submits a part of a run.
-    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) {
-        self.queue.submit([commands]);
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit([commands])
     }
 
     /// Counts dispatches of shaders.

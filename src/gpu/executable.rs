@@ -38,7 +38,8 @@ pub struct Executable {
     accumulators: Vec<wgpu::Buffer>,
     /// Every buffer that dispatches write.
     values: Vec<wgpu::Buffer>,
-    readback: wgpu::Buffer,
+    /// Buffers that results are read back through, those that no run holds: one for each run in flight.
+    readbacks: Mutex<Vec<wgpu::Buffer>>,
     bytes: u64,
     pub(super) running: Mutex<()>,
 }
@@ -155,12 +156,7 @@ impl Device {
         let accumulating = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.accumulates());
         let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
         let readback_bytes: u64 = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum();
-        let readback = shared.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: readback_bytes.max(4),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let readback = self.readback_buffer(readback_bytes.max(4));
         Executable {
             device: self.clone(),
             steps,
@@ -169,9 +165,18 @@ impl Device {
             accumulators,
             values: buffers,
             bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
-            readback,
+            readbacks: Mutex::new(vec![readback]),
             running: Mutex::default(),
         }
+    }
+
+    fn readback_buffer(&self, size: u64) -> wgpu::Buffer {
+        self.shared().device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
     }
 
     fn slot_buffer(&self, bytes: u64) -> wgpu::Buffer {
@@ -198,7 +203,7 @@ impl Device {
 }
 
 impl Executable {
-    /// The bytes on the GPU: values, parameters, uniforms and readback.
+    /// The bytes on the GPU: values, parameters, uniforms and the readback of one run.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -223,13 +228,28 @@ impl Executable {
     /// [`ErrorKind::Usage`] if the inputs aren't the plan's, by name, type and length; [`ErrorKind::Device`] if the
     /// device fails.
     pub fn run(&self, inputs: &[(&str, Input<'_>)]) -> Result<Outputs> {
-        let shared = self.device.shared();
+        self.start(inputs)?.wait()
+    }
+
+    /// As [`run`](Self::run), without waiting: the next run can be uploaded and submitted while this one computes. A run in flight
+    /// holds a buffer for its outputs; runs are done in the order in which they are started.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn start(&self, inputs: &[(&str, Input<'_>)]) -> Result<Run<'_>> {
         let _one_at_a_time = lock(&self.running);
-        shared.checked("running a plan", || {
+        self.device.shared().checked("running a plan", || {
             self.upload(inputs)?;
-            self.submit();
-            self.read_back()
+            let size = self.readback_bytes().max(4);
+            let spare = lock(&self.readbacks).pop();
+            let readback = spare.unwrap_or_else(|| self.device.readback_buffer(size));
+            let submission = self.submit(&readback);
+            Ok(Run { executable: self, readback, submission })
         })
+    }
+
+    fn readback_bytes(&self) -> u64 {
+        self.outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum()
     }
 
     /// Uploads the inputs without running anything.
@@ -277,7 +297,7 @@ impl Executable {
         Ok(())
     }
 
-    fn submit(&self) {
+    fn submit(&self, readback: &wgpu::Buffer) -> wgpu::SubmissionIndex {
         let shared = self.device.shared();
         let encoder = || shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
         let mut current = encoder();
@@ -292,11 +312,11 @@ impl Executable {
         let mut offset = 0;
         for (_, value, buffer) in &self.outputs {
             let bytes = 4 * value.len as u64;
-            current.copy_buffer_to_buffer(buffer, 0, &self.readback, offset, bytes);
+            current.copy_buffer_to_buffer(buffer, 0, readback, offset, bytes);
             offset += bytes;
         }
-        shared.submit(current.finish());
         self.count();
+        shared.submit(current.finish())
     }
 
     pub(super) fn clear_accumulators(&self, encoder: &mut wgpu::CommandEncoder) {
@@ -333,30 +353,51 @@ impl Executable {
         };
         self.steps.chunk_by(same_submission).collect()
     }
+}
 
-    fn read_back(&self) -> Result<Outputs> {
-        let shared = self.device.shared();
+/// A run that was submitted.
+#[derive(Debug)]
+pub struct Run<'a> {
+    executable: &'a Executable,
+    readback: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
+}
+
+impl Run<'_> {
+    /// Waits for the run's outputs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if the device fails.
+    pub fn wait(self) -> Result<Outputs> {
+        let Self { executable, readback, submission } = self;
+        let (shared, name) = (executable.device.shared(), &executable.device.summary().name);
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(ErrorKind::Device, format!("{}: reading results back", self.device.summary().name)).caused_by(e)
+            Error::new(ErrorKind::Device, format!("{name}: reading results back")).caused_by(e)
         };
-        let (sender, receiver) = std::sync::mpsc::channel();
-        self.readback.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver lives until the map has answered.
-            let _ = sender.send(result);
-        });
-        shared.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| failed(e.into()))?;
-        receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
-        let mut named = Vec::with_capacity(self.outputs.len());
-        {
-            let view = self.readback.get_mapped_range(..).map_err(|e| failed(e.into()))?;
-            let mut offset = 0;
-            for (name, value, _) in &self.outputs {
-                let bytes = 4 * value.len;
-                named.push((name.clone(), value.clone(), bytemuck::pod_collect_to_vec(&view[offset..offset + bytes])));
-                offset += bytes;
+        let outputs = shared.checked("reading results back", || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            readback.map_async(wgpu::MapMode::Read, .., move |result| {
+                // The receiver lives until the map has answered.
+                let _ = sender.send(result);
+            });
+            let this = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            shared.device.poll(this).map_err(|e| failed(e.into()))?;
+            receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
+            let mut named = Vec::with_capacity(executable.outputs.len());
+            {
+                let view = readback.get_mapped_range(..).map_err(|e| failed(e.into()))?;
+                let mut offset = 0;
+                for (name, value, _) in &executable.outputs {
+                    let bytes = 4 * value.len;
+                    let words = bytemuck::pod_collect_to_vec(&view[offset..offset + bytes]);
+                    named.push((name.clone(), value.clone(), words));
+                    offset += bytes;
+                }
             }
-        }
-        self.readback.unmap();
-        Ok(Outputs { named })
+            readback.unmap();
+            Ok(Outputs { named })
+        })?;
+        lock(&executable.readbacks).push(readback);
+        Ok(outputs)
     }
 }

@@ -1,5 +1,6 @@
 //! Running recorded models over images and prompts, batch by batch.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::check_finite;
@@ -7,7 +8,7 @@ use super::journal::Journal;
 use super::text_cache::{Key, TextCache};
 use crate::dataset::{BadImages, Batch, ContentHash, Loader, LoaderOptions, Sample};
 use crate::error::{ErrorKind, Result};
-use crate::gpu::{Device, Executable, Input};
+use crate::gpu::{Device, Executable, Input, Outputs, Run};
 use crate::image::{DecodeOptions, Preprocess};
 use crate::kernels::Element;
 use crate::models::Clip;
@@ -179,40 +180,75 @@ impl<'a> Compiled<'a> {
         observer: &dyn Observer,
     ) -> Result<()> {
         let waiting: Vec<Sample> = left.iter().map(|&index| samples[index].clone()).collect();
-        let mut loader = self.loader(&waiting);
+        let loader = RefCell::new(self.loader(&waiting));
         step(observer, self.pass.stage, all.indices.len(), samples.len())?;
-        while let Some(batch) = loader.next() {
-            let mut batch = batch?;
-            batch.indices.iter_mut().for_each(|index| *index = left[*index]);
-            let rows = self.run_batch(samples, batch)?;
+        let batches = std::iter::from_fn(|| {
+            let mut batch = loader.borrow_mut().next()?;
+            if let Ok(batch) = &mut batch {
+                batch.indices.iter_mut().for_each(|index| *index = left[*index]);
+            }
+            Some(batch)
+        });
+        self.run_batches(samples, batches, |rows| {
             if let Some(journal) = self.pass.journal {
                 journal.keep(&rows)?;
             }
             all.append(rows);
-            step(observer, self.pass.stage, all.indices.len() + loader.skipped().len(), samples.len())?;
-        }
+            let skipped = loader.borrow().skipped().len();
+            step(observer, self.pass.stage, all.indices.len() + skipped, samples.len())
+        })?;
+        let loader = loader.into_inner();
         all.skipped =
             loader.skipped().iter().map(|skipped| (skipped.path.clone(), skipped.error.to_string())).collect();
         all.notices = loader.notices();
         Ok(())
     }
 
-    /// Runs one batch, whose indices are those of `samples`.
+    /// Runs batches, whose indices are those of `samples`, and hands `each` their rows in order: the next batch is uploaded and
+    /// submitted before the results of one are waited for, so that the GPU needn't wait for the host.
     ///
     /// # Errors
-    /// Those of the device; [`ErrorKind::Data`] naming the image whose outputs aren't finite.
-    pub(crate) fn run_batch(&self, samples: &[Sample], mut batch: Batch) -> Result<Collected> {
+    /// Those of `batches`, `each` and the device; [`ErrorKind::Data`] naming the image whose outputs aren't finite. What was submitted
+    /// before an error is handed over first.
+    pub(crate) fn run_batches(
+        &self,
+        samples: &[Sample],
+        batches: impl Iterator<Item = Result<Batch>>,
+        mut each: impl FnMut(Collected) -> Result<()>,
+    ) -> Result<()> {
+        let mut before: Option<(Batch, Run<'_>)> = None;
+        for batch in batches {
+            let started = batch.and_then(|batch| self.start(batch));
+            if let Some((batch, run)) = before.take() {
+                each(self.collect(samples, batch, &run.wait()?)?)?;
+            }
+            before = Some(started?);
+        }
+        match before {
+            Some((batch, run)) => each(self.collect(samples, batch, &run.wait()?)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Uploads and submits a batch, whose pixels aren't needed any more then.
+    fn start(&self, mut batch: Batch) -> Result<(Batch, Run<'_>)> {
         let Self { pass, plan, executable, .. } = self;
-        let rows = batch.len();
-        let paths: Vec<String> = batch.indices.iter().map(|&index| samples[index].path.clone()).collect();
-        let names: Vec<String> = (0..pass.preprocess.len()).map(pixels_name).collect();
-        for (pixels, preprocess) in batch.pixels.iter_mut().zip(pass.preprocess) {
+        let mut pixels = std::mem::take(&mut batch.pixels);
+        for (pixels, preprocess) in pixels.iter_mut().zip(pass.preprocess) {
             // The last batch may be short: the rows past its end are computed on black and dropped.
             pixels.resize(plan.batch() * preprocess.height * preprocess.width * 3, 0);
         }
+        let names: Vec<String> = (0..pass.preprocess.len()).map(pixels_name).collect();
         let inputs: Vec<(&str, Input<'_>)> =
-            names.iter().zip(&batch.pixels).map(|(name, pixels)| (name.as_str(), Input::Bytes(pixels))).collect();
-        let outputs = executable.run(&inputs)?;
+            names.iter().zip(&pixels).map(|(name, pixels)| (name.as_str(), Input::Bytes(pixels))).collect();
+        Ok((batch, executable.start(&inputs)?))
+    }
+
+    /// The rows of a batch from its outputs.
+    fn collect(&self, samples: &[Sample], batch: Batch, outputs: &Outputs) -> Result<Collected> {
+        let plan = &self.plan;
+        let rows = batch.len();
+        let paths: Vec<String> = batch.indices.iter().map(|&index| samples[index].path.clone()).collect();
         let mut collected = Collected { indices: batch.indices, hashes: batch.hashes, ..Collected::default() };
         collected.thumbnails = batch.thumbnails;
         for (name, var) in plan.outputs() {
