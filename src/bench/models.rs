@@ -45,14 +45,17 @@ pub struct ModelRow {
     pub spread_ms: f64,
     /// Repetitions.
     pub repetitions: usize,
-    /// Pictures or prompts a second at the median.
-    pub samples_per_second: f64,
+    /// Pictures, or prompts, a second at the median.
+    pub images_per_second: f64,
     /// 10⁹ operations a second at the median, a multiply-add counted as two.
     pub gflops: f64,
     /// `gflops` over the adapter's multiply-add rate.
     pub share_of_peak: f64,
-    /// Bytes on the GPU: weights, values, readback.
+    /// Bytes on the GPU by the plan: weights, values, readback.
     pub gpu_bytes: u64,
+    /// Bytes that the device's allocator holds more after the first run than before the network was compiled; none where wgpu doesn't
+    /// allocate by itself (Metal).
+    pub allocated_bytes: Option<u64>,
 }
 
 /// What the device is given for samples.
@@ -71,11 +74,13 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
     let &ModelOptions { architecture, size, batch, repetitions, started } = options;
     let network = architecture.load(size)?;
     let plan = network.record(batch)?;
+    let before = device.allocated_bytes();
     let executable = device.compile(&plan)?;
     let samples = network.samples(batch);
     let run = || Ok(executable.run(&[(network.input(), input(&samples))])?.tensor(network.output()));
     let first = run()?;
     let first_ms = 1e3 * started.elapsed().as_secs_f64();
+    let allocated_bytes = before.zip(device.allocated_bytes()).map(|(before, after)| after.saturating_sub(before));
     let wrong = |what: &str| {
         let message = format!("{}: {} {what}", device.summary().name, architecture.name());
         Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself")
@@ -104,10 +109,11 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
         median_ms: 1e3 * median,
         spread_ms: 1e3 * spread,
         repetitions,
-        samples_per_second: batch as f64 / median,
+        images_per_second: batch as f64 / median,
         gflops,
         share_of_peak: gflops / peak.fma_gflops,
         gpu_bytes: executable.bytes(),
+        allocated_bytes,
     };
     Ok((peak, row))
 }

@@ -160,6 +160,14 @@ impl Device {
         lock(&self.0.dispatches).clone()
     }
 
+    /// The bytes that the device's allocator has given to buffers, once everything submitted is done; none where the driver
+    /// allocates (Metal).
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        // What is waiting to be freed is freed by a poll.
+        self.0.device.poll(wgpu::PollType::wait_indefinitely()).ok()?;
+        Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
+    }
+
     /// The folder in which text embeddings and pipelines are kept ([`DeviceOptions::cache`]).
     pub fn cache(&self) -> Option<&Path> {
         self.0.cache.as_deref()

@@ -50,15 +50,18 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     };
     let (peak, row) = model(device, &options, &context.progress)?;
     let rows = [row];
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let cells = |row: &ModelRow| {
         [
             format!("{} {}", row.arch, row.sample),
             row.batch.to_string(),
             format!("{:.0}", row.first_ms),
             format!("{:.2} ± {:.2}", row.median_ms, row.spread_ms),
-            format!("{:.1}", row.samples_per_second),
+            format!("{:.1}", row.images_per_second),
             format!("{:.1}", row.gflops),
             format!("{:.1} %", 100.0 * row.share_of_peak),
+            mib(row.gpu_bytes),
+            row.allocated_bytes.map_or_else(String::new, mib),
         ]
     };
     let listing = Listing {
@@ -75,6 +78,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
             ("samples/s", Align::Right),
             ("GFLOP/s", Align::Right),
             ("of peak", Align::Right),
+            ("MiB by plan", Align::Right),
+            ("MiB allocated", Align::Right),
         ],
         cells: rows.iter().map(cells).collect(),
         whole: Findings { adapter: device.summary(), peak, rows: &rows },
