@@ -7,6 +7,7 @@ use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use super::container::Container;
+use super::folds::Images;
 use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
 use super::ridge::{Fit, Moments, choose_lambda, fit};
 use super::scores::ContentOrder;
@@ -75,7 +76,8 @@ impl Aligner {
     /// the others.
     ///
     /// # Errors
-    /// [`ErrorKind::Data`] for too few images, and those of reading and running them.
+    /// [`ErrorKind::Data`] for too few images, for features that are all the same and for a λ with which the equations can't be
+    /// solved, and those of reading and running the images.
     pub fn fit(
         device: &Device,
         classifier: &Classifier,
@@ -103,7 +105,7 @@ impl Aligner {
         aligner.classifier = Some(classifier.sha256().to_owned());
         aligner.clip = Some(clip.sha256().to_owned());
         if let (Some(names), Some(figures)) = (classifier.class_names(), &mut aligner.figures) {
-            let rows = measured_rows(&collected.hashes, options.lambda.is_some());
+            let rows = Parts::new(&collected.hashes, options.lambda.is_some())?.measured;
             let prompts = class_prompts(names, &Templates::default());
             let (directions, _) = text_directions(device, clip, &prompts, options.run.batch, observer)?;
             let agreement =
@@ -125,13 +127,9 @@ impl Aligner {
         lambda: Option<f64>,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        let needed = if lambda.is_some() { 2 } else { 2 * FOLDS };
-        if features.rows() < needed {
-            let message = format!("an aligner needs at least {needed} images, found {}", features.rows());
-            return Err(Error::new(ErrorKind::Data, message));
-        }
-        let means = [features, embeddings].map(|values| provisional_mean(values, ROWS_AT_ONCE));
-        let folds = folds(hashes, lambda.is_some());
+        let Parts { folds, measured } = Parts::new(hashes, lambda.is_some())?;
+        let first: Vec<usize> = folds.iter().flatten().copied().take(ROWS_AT_ONCE).collect();
+        let means = [features, embeddings].map(|values| provisional_mean(values, &first));
         let mut moments = Vec::with_capacity(folds.len());
         for (number, rows) in folds.iter().enumerate() {
             step(observer, "Gram matrices", number, folds.len())?;
@@ -140,18 +138,24 @@ impl Aligner {
         step(observer, "Gram matrices", folds.len(), folds.len())?;
         let mut all = Moments::empty(features.columns(), embeddings.columns());
         moments.iter().for_each(|fold| all.add(fold));
+        if all.scale() <= 0.0 {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("the {} images to fit to all have the same features", all.n),
+            )
+            .hint("nothing can be aligned to them: are these the classifier's weights and its preprocessing?"));
+        }
         let chosen = match lambda {
             Some(lambda) => lambda,
             None => choose_lambda(&moments, all.scale(), observer)?,
         };
         let (weight, bias) = uncentered(&fit(&all, chosen)?, &means);
-        let rows = measured_rows(hashes, lambda.is_some());
-        let aligned = apply(device, &weight, &bias, &features.select_rows(&rows))?;
-        let (r2, mean_cosine) = quality(&aligned, &embeddings.select_rows(&rows));
+        let aligned = apply(device, &weight, &bias, &features.select_rows(&measured))?;
+        let (r2, mean_cosine) = quality(&aligned, &embeddings.select_rows(&measured));
         let figures = AlignerFigures {
             lambda: chosen,
             fitted: all.n as usize,
-            measured: rows.len(),
+            measured: measured.len(),
             held_out: lambda.is_none(),
             r2,
             mean_cosine,
@@ -288,34 +292,45 @@ pub(crate) fn hashes_of(container: &Container, name: &str) -> Result<HashSet<Con
     Ok(bytes.as_chunks().0.iter().map(|&hash| ContentHash(hash)).collect())
 }
 
-/// The rows each fold is made of; with a given λ, all rows are one. Rows are dealt in the order of their hashes.
-fn folds(hashes: &[ContentHash], is_fixed: bool) -> Vec<Vec<usize>> {
-    let rows: Vec<usize> = ContentOrder::new(hashes).rows().into_iter().map(|row| row as usize).collect();
-    if is_fixed {
-        return vec![rows];
+/// How the images of an aligner are used.
+struct Parts {
+    /// The rows of each fold; with a given λ, one of all.
+    folds: Vec<Vec<usize>>,
+    /// The rows that the figures are measured on: the held-out ones, or with a given λ all.
+    measured: Vec<usize>,
+}
+
+impl Parts {
+    /// Deals the images by their content, copies of one together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] for too few different images.
+    fn new(hashes: &[ContentHash], is_fixed: bool) -> Result<Self> {
+        let order = ContentOrder::new(hashes);
+        let images = Images::new(&order, &order.rows(), hashes);
+        let (needed, found) = (if is_fixed { 2 } else { 2 * FOLDS }, images.len());
+        if found < needed {
+            let message = format!("an aligner needs at least {needed} different images, found {found}");
+            return Err(Error::new(ErrorKind::Data, message));
+        }
+        let places = |rows: Vec<u32>| rows.into_iter().map(|row| row as usize).collect::<Vec<_>>();
+        if is_fixed {
+            let rows = places(images.rows());
+            return Ok(Self { folds: vec![rows.clone()], measured: rows });
+        }
+        let (fitting, held_out) = images.split_at(found - found / 5);
+        let folds = fitting.deal(FOLDS).into_iter().map(places).collect();
+        Ok(Self { folds, measured: places(held_out.rows()) })
     }
-    let fitting = &rows[..rows.len() - held_out(rows.len())];
-    (0..FOLDS).map(|fold| fitting.iter().skip(fold).step_by(FOLDS).copied().collect()).collect()
-}
-
-/// The rows the figures are measured on: the held-out ones, or with a given λ all.
-fn measured_rows(hashes: &[ContentHash], is_fixed: bool) -> Vec<usize> {
-    let rows: Vec<usize> = ContentOrder::new(hashes).rows().into_iter().map(|row| row as usize).collect();
-    if is_fixed { rows } else { rows[rows.len() - held_out(rows.len())..].to_vec() }
-}
-
-fn held_out(rows: usize) -> usize {
-    (rows / 5).max(1)
 }
 
 /// The mean of the first rows: subtracting it keeps the f32 products small.
-fn provisional_mean(values: &Tensor, rows: usize) -> Vec<f32> {
-    let rows = rows.min(values.rows());
+fn provisional_mean(values: &Tensor, rows: &[usize]) -> Vec<f32> {
     let mut sums = vec![0.0_f64; values.columns()];
-    for row in 0..rows {
+    for &row in rows {
         sums.iter_mut().zip(values.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
     }
-    sums.iter().map(|sum| (sum / rows as f64) as f32).collect()
+    sums.iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
 /// Moments of some rows about the provisional means: Gram matrices from the GPU, added in f64.
@@ -435,3 +450,6 @@ fn agreement(
     }
     Ok(agreeing as f64 / rows.len() as f64)
 }
+
+#[cfg(test)]
+mod tests;

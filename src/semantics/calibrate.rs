@@ -12,6 +12,7 @@ use super::diagnosis::{ImageSet, ScoreMode};
 use super::distance::Distance;
 use super::filter::{Filter, Scored, check_classifier};
 use super::filter_file::{ClassMaps, EmbeddedModel, FILTER_SCHEMA, FilterFile, FilterHeader};
+use super::folds::Images;
 use super::forward::RunOptions;
 use super::fraction::Fraction;
 use super::manifest::ModelIdentity;
@@ -76,9 +77,18 @@ struct Split<'a> {
 }
 
 impl Split<'_> {
-    /// The images of `rows` that are classified correctly.
+    /// The images dealt into two halves: the first for what is chosen or fitted, the second for the threshold.
+    fn halves(&self) -> [Vec<u32>; 2] {
+        let images = Images::new(&self.order, &self.order.rows(), &self.scored.collected.hashes);
+        let mut halves = images.deal(2).into_iter();
+        std::array::from_fn(|_| halves.next().unwrap_or_default())
+    }
+
+    /// The images of `rows` that are classified correctly, each once: a threshold takes what it is set by for independent.
     fn correct(&self, rows: &[u32]) -> Vec<usize> {
-        rows.iter().map(|&row| row as usize).filter(|&row| !self.wrong[row]).collect()
+        let mut correct: Vec<usize> = rows.iter().map(|&row| row as usize).filter(|&row| !self.wrong[row]).collect();
+        correct.dedup_by_key(|row| self.scored.collected.hashes[*row]);
+        correct
     }
 
     /// The images of `rows` that a choice may be made by.
@@ -88,6 +98,7 @@ impl Split<'_> {
 
     fn examples(&self, rows: &[usize]) -> Examples {
         Examples {
+            hashes: rows.iter().map(|&row| self.scored.collected.hashes[row]).collect(),
             strata: rows.iter().filter_map(|&row| self.strata[row]).collect(),
             wrong: rows.iter().map(|&row| self.wrong[row]).collect(),
             log_odds: rows.iter().map(|&row| log_odds(self.scored.logits.row(row))).collect(),
@@ -201,7 +212,7 @@ impl Filter {
         let heatmaps = Heatmaps(heatmaps.collect::<Result<_>>()?);
 
         let all = split.order.rows();
-        let (first, second) = split.order.halves(&all, &scored.collected.hashes);
+        let [first, second] = split.halves();
         let open = options.open();
         let rows = split.eligible(&first);
         let examples = split.examples(&rows);

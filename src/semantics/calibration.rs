@@ -176,6 +176,23 @@ impl Calibration {
         }
     }
 
+    /// How suspicious an image of `stratum` with this score is on a scale that all strata share: the score less the stratum's
+    /// threshold, above 0 where it is rejected. None without a threshold.
+    ///
+    /// A stratum with an infinite threshold rejects nothing that has a score. Its images are less suspicious than all those of the other
+    /// stratum, and stand in the order of their scores. No number lies below every difference, so there the differences m become
+    /// m/(1 + |m|), which keeps their order and signs, and the unbounded stratum's scores s become s/(1 + |s|) − 2.
+    pub fn margin(&self, stratum: Stratum, score: f64) -> Option<f64> {
+        let threshold = self.threshold(stratum)?.threshold;
+        let squeezed = |value: f64| value / (1.0 + value.abs());
+        let is_unbounded = [self.own, self.pooled].iter().flatten().any(|found| found.threshold.is_infinite());
+        Some(match (threshold.is_infinite(), is_unbounded) {
+            (true, _) => squeezed(score) - 2.0,
+            (false, true) => squeezed(score - threshold),
+            (false, false) => score - threshold,
+        })
+    }
+
     /// The verdict on an image predicted as `prediction`, whose class takes the given [`route`](Defects::route), with the given
     /// score; none where it isn't defined. `reasons` is called for scores above the threshold only.
     pub fn verdict(
@@ -295,6 +312,27 @@ mod tests {
         let enough = [(Stratum::Own, 0.0); 19];
         assert!(Calibration::fit(&enough, &[Stratum::Own], alpha("0.05")).unwrap().pooled.is_none());
         assert!(Calibration::fit(&enough, &Stratum::ALL, alpha("0.05")).is_err());
+    }
+
+    #[test]
+    fn margins_keep_the_order_of_scores_where_a_threshold_is_infinite() {
+        let scores = |of: fn(usize) -> f64| (0..19).map(of);
+        let fit = |pooled: fn(usize) -> f64| {
+            let own = scores(|k| k as f64).map(|score| (Stratum::Own, score));
+            let pooled = scores(pooled).map(|score| (Stratum::Pooled, score));
+            Calibration::fit(&own.chain(pooled).collect::<Vec<_>>(), &Stratum::ALL, alpha("0.1")).unwrap()
+        };
+        let bounded = fit(|k| 10.0 * k as f64);
+        assert_eq!(bounded.margin(Stratum::Own, 20.0), Some(3.0), "rank 18 of 19");
+        assert_eq!(bounded.margin(Stratum::Pooled, 170.0), Some(0.0));
+        // Nine of nineteen have no distance: ten is the last rank with one.
+        let unbounded = fit(|k| if k < 10 { k as f64 } else { f64::INFINITY });
+        let rising = [(Stratum::Pooled, -1e6), (Stratum::Pooled, 0.0), (Stratum::Pooled, 1e6)];
+        let rising = rising.into_iter().chain([-1e6, 16.0, 17.0, 17.5, 1e6].map(|score| (Stratum::Own, score)));
+        let margins: Vec<f64> = rising.map(|(of, score)| unbounded.margin(of, score).unwrap()).collect();
+        assert!(margins.windows(2).all(|pair| pair[0] < pair[1]), "{margins:?}");
+        assert_eq!((margins[5], margins[6] > 0.0), (0.0, true), "what is at its threshold is kept");
+        assert_eq!(Calibration { pooled: None, ..bounded }.margin(Stratum::Pooled, 0.0), None);
     }
 
     #[test]

@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::calibration::Stratum;
 use super::diagnosis::ScoreMode;
 use super::distance::Distance;
+use super::folds::Images;
 use super::method::{Combination, configuration};
+use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate, rank_test};
+use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Folds of the cross-validation.
 pub const FOLDS: usize = 5;
 
-/// The least number of correctly classified and of misclassified images to choose by: two a fold.
+/// The least number of correctly classified and of misclassified images to choose by, copies not counted: two a fold.
 pub const LEAST_TO_CHOOSE: usize = 2 * FOLDS;
 
 /// A way to score images, and how well it told misclassified from correctly classified ones.
@@ -59,6 +62,8 @@ impl Choice {
 /// What is known of the images that a choice is made by, in content order; those that are rejected without a score, whatever
 /// the distance, aren't among them.
 pub(crate) struct Examples {
+    /// The images' hashes; copies have the same.
+    pub(crate) hashes: Vec<ContentHash>,
     pub(crate) strata: Vec<Stratum>,
     pub(crate) wrong: Vec<bool>,
     /// The log-odds of the largest softmax probability.
@@ -68,8 +73,8 @@ pub(crate) struct Examples {
 impl Examples {
     /// Whether there are enough of both kinds to choose by.
     pub(crate) fn suffice(&self) -> bool {
-        let wrong = self.wrong.iter().filter(|&&wrong| wrong).count();
-        wrong.min(self.wrong.len() - wrong) >= LEAST_TO_CHOOSE && !self.groups(&vec![0.0; self.wrong.len()]).is_empty()
+        self.kinds().iter().all(|images| images.len() >= LEAST_TO_CHOOSE)
+            && !self.groups(&vec![0.0; self.wrong.len()]).is_empty()
     }
 
     /// The cross-validated AUROC of the heatmap scores, or of their combination with the softmax: an image's score comes from a fit
@@ -105,15 +110,23 @@ impl Examples {
         Ok((0..heatmap.len()).map(score).collect())
     }
 
-    /// Deals the images of each kind to the folds in turn.
+    /// The misclassified images and the others; one that is listed under two labels is among the former.
+    fn kinds(&self) -> [Images; 2] {
+        let order = ContentOrder::new(&self.hashes);
+        let (wrong, correct) =
+            Images::new(&order, &order.rows(), &self.hashes).partition(|row| self.wrong[row as usize]);
+        [wrong, correct]
+    }
+
+    /// Each row's fold. The images of each kind are dealt in turn.
     fn folds(&self) -> Vec<usize> {
-        let mut dealt = [0; 2];
-        let deal = |&wrong: &bool| {
-            let turn = &mut dealt[usize::from(wrong)];
-            *turn += 1;
-            (*turn - 1) % FOLDS
-        };
-        self.wrong.iter().map(deal).collect()
+        let mut folds = vec![0; self.wrong.len()];
+        for dealt in self.kinds().map(|images| images.deal(FOLDS)) {
+            for (fold, rows) in dealt.into_iter().enumerate() {
+                rows.into_iter().for_each(|row| folds[row as usize] = fold);
+            }
+        }
+        folds
     }
 
     /// Scores of misclassified and of correct images, by fold and stratum, where there are both.
@@ -142,7 +155,12 @@ mod tests {
         let heatmap = (0..n).map(|row| Some(f64::from(values[row]) + shift(row))).collect();
         let log_odds = (0..n).map(|row| f64::from(values[n + row]) - shift(row)).collect();
         let strata = (0..n).map(|row| Stratum::ALL[usize::from(row % 5 == 0)]).collect();
-        (Examples { strata, wrong, log_odds }, heatmap)
+        (Examples { hashes: different(n), strata, wrong, log_odds }, heatmap)
+    }
+
+    /// The hashes of `n` different images, in their order.
+    fn different(n: usize) -> Vec<ContentHash> {
+        (0..n).map(|row| ContentHash([row as u8; 32])).collect()
     }
 
     #[test]
@@ -173,6 +191,7 @@ mod tests {
     #[test]
     fn a_choice_needs_images_of_both_kinds_that_meet() {
         let few = Examples {
+            hashes: different(19),
             strata: vec![Stratum::Own; 19],
             wrong: (0..19).map(|row| row < 10).collect(),
             log_odds: vec![0.0; 19],
@@ -180,10 +199,26 @@ mod tests {
         assert!(!few.suffice());
         let apart = |row: usize| Stratum::ALL[usize::from(row < 10)];
         let wrong = (0..20).map(|row| row < 10).collect();
-        let mut apart = Examples { strata: (0..20).map(apart).collect(), wrong, log_odds: vec![0.0; 20] };
+        let mut apart =
+            Examples { hashes: different(20), strata: (0..20).map(apart).collect(), wrong, log_odds: vec![0.0; 20] };
         assert!(!apart.suffice());
         apart.strata = vec![Stratum::Own; 20];
         assert!(apart.suffice());
+        apart.hashes[1] = apart.hashes[0];
+        assert!(!apart.suffice(), "nine misclassified images and a copy");
+    }
+
+    #[test]
+    fn copies_of_an_image_share_a_fold_whatever_their_labels() {
+        let images = [0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 9];
+        let examples = Examples {
+            hashes: images.map(|image| ContentHash([image; 32])).to_vec(),
+            strata: vec![Stratum::Own; 13],
+            wrong: [1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0].map(|mark| mark == 1).to_vec(),
+            log_odds: vec![0.0; 13],
+        };
+        // Images 0, 3 and 4 are misclassified at least once.
+        assert_eq!(examples.folds(), [0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 0, 1, 1]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use faer::Mat;
 use serde::Serialize;
 
+use super::folds::Images;
 use super::ridge::{Moments, choose_lambda, fit};
 use super::scores::ContentOrder;
 use crate::error::Result;
@@ -85,12 +86,13 @@ pub fn counterfactuals<H: Ord>(
     if pairs.is_empty() {
         return Ok(found);
     }
-    let Some(folds) = folds(hashes, labels) else { return Ok(found) };
+    let order = ContentOrder::new(&hashes.iter().zip(labels).collect::<Vec<_>>());
+    let Some(folds) = folds(&order, hashes) else { return Ok(found) };
     let classes = logits.columns();
     let Some(refit) = cross_fitted(features, labels, classes, &folds)? else { return Ok(found) };
     let own = Mat::from_fn(labels.len(), classes, |row, class| f64::from(logits.row(row)[class]));
     let mut of_class = vec![Vec::new(); classes];
-    labels.iter().enumerate().for_each(|(row, &label)| of_class[label].push(row));
+    order.rows().into_iter().for_each(|row| of_class[labels[row as usize]].push(row as usize));
     for (pair, rows) in pairs {
         let (members, others) = (&of_class[pair.0], &of_class[pair.1]);
         if (members.len() as u64) < minimum_support {
@@ -149,22 +151,16 @@ fn largest(scores: &Mat<f64>, row: usize) -> usize {
     (1..scores.ncols()).fold(0, |best, class| if scores[(row, class)] > scores[(row, best)] { class } else { best })
 }
 
-/// The rows of each fold, dealt in content order, or `None` if there are fewer than two different images a fold. Copies of an
-/// image share a fold, whatever their labels.
-fn folds<H: Ord>(hashes: &[H], labels: &[usize]) -> Option<Vec<Vec<usize>>> {
-    let rows = ContentOrder::new(&hashes.iter().zip(labels).collect::<Vec<_>>()).rows();
-    let mut folds = vec![Vec::new(); FOLDS];
-    let mut images = 0;
-    for copies in rows.chunk_by(|&a, &b| hashes[a as usize] == hashes[b as usize]) {
-        folds[images % FOLDS].extend(copies.iter().map(|&row| row as usize));
-        images += 1;
-    }
-    (images >= 2 * FOLDS).then_some(folds)
+/// The rows of each fold, or `None` if there are fewer than two different images a fold.
+fn folds<H: Ord>(order: &ContentOrder, hashes: &[H]) -> Option<Vec<Vec<usize>>> {
+    let images = Images::new(order, &order.rows(), hashes);
+    let places = |rows: Vec<u32>| rows.into_iter().map(|row| row as usize).collect();
+    (images.len() >= 2 * FOLDS).then(|| images.deal(FOLDS).into_iter().map(places).collect())
 }
 
 /// Scores `[N, K]` of each row by a head fitted to the rows of the other folds, or `None` if all features are the same.
 fn cross_fitted(features: &Tensor, labels: &[usize], classes: usize, folds: &[Vec<usize>]) -> Result<Option<Mat<f64>>> {
-    let mean = mean(features);
+    let mean = mean(features, folds);
     let moments: Vec<Moments> = folds.iter().map(|rows| moments(features, labels, classes, &mean, rows)).collect();
     let mut all = Moments::empty(features.columns(), classes);
     moments.iter().for_each(|fold| all.add(fold));
@@ -185,9 +181,10 @@ fn cross_fitted(features: &Tensor, labels: &[usize], classes: usize, folds: &[Ve
     Ok(Some(scores))
 }
 
-fn mean(features: &Tensor) -> Vec<f64> {
+/// The mean of the features, added in the order of the folds.
+fn mean(features: &Tensor, folds: &[Vec<usize>]) -> Vec<f64> {
     let mut sums = vec![0.0_f64; features.columns()];
-    for row in 0..features.rows() {
+    for &row in folds.iter().flatten() {
         sums.iter_mut().zip(features.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
     }
     sums.into_iter().map(|sum| sum / features.rows() as f64).collect()

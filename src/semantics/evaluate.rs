@@ -189,7 +189,8 @@ impl Filter {
         let labels: Vec<usize> = clean_samples.iter().map(|sample| sample.label.unwrap_or_default()).collect();
         let wrong: Vec<bool> = labels.iter().zip(&clean.predictions).map(|(label, found)| label != found).collect();
         let methods = self.suspicions(&clean, &clean_samples, clip, run, observer)?;
-        let order = ContentOrder::new(&clean.collected.hashes);
+        let keys: Vec<_> = clean.collected.hashes.iter().copied().zip(wrong.iter().copied()).collect();
+        let order = ContentOrder::new(&keys);
         let mut kinds = vec![KindResult {
             kind: MISCLASSIFIED.to_owned(),
             defects: wrong.iter().filter(|wrong| **wrong).count(),
@@ -293,12 +294,11 @@ impl Filter {
         let ours = ours.chain(alternatives.iter().map(|method| (method, Role::Alternative)));
         let suspicions = |(method, role): (&Method, Role)| -> Result<Suspicions> {
             let heatmap = self.heatmap_scores(scored, method.distance, method.scores)?;
-            // Strata have thresholds of their own: less its own threshold, a score is over 0 where it is rejected.
-            let over = |row: usize| {
-                let threshold = method.calibration.threshold(self.routes()[scored.predictions[row]].ok()?)?;
-                Some(method.score(heatmap[row], log_odds[row])? - threshold.threshold)
+            let margin = |row: usize| {
+                let stratum = self.routes()[scored.predictions[row]].ok()?;
+                method.calibration.margin(stratum, method.score(heatmap[row], log_odds[row])?)
             };
-            let values = rows.clone().map(|row| over(row).unwrap_or(f64::INFINITY)).collect();
+            let values = rows.clone().map(|row| margin(row).unwrap_or(f64::INFINITY)).collect();
             Ok(Suspicions { method: method.to_string(), role, threshold: Some(0.0), values })
         };
         let mut methods = ours.map(suspicions).collect::<Result<Vec<_>>>()?;

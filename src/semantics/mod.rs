@@ -27,6 +27,7 @@ mod expect;
 mod filter;
 mod filter_file;
 mod flips;
+mod folds;
 mod forward;
 mod fraction;
 mod heatmap;

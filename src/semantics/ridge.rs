@@ -80,7 +80,7 @@ pub(crate) fn fit(moments: &Moments, lambda: f64) -> Result<Fit> {
     let right = &moments.zx - &moments.z * moments.x.transpose() * faer::Scale(1.0 / moments.n);
     let factor = matrix.llt(Side::Lower).map_err(|_| {
         let what = format!("a ridge regression can't be solved with lambda {lambda} from {} images", moments.n);
-        Error::new(ErrorKind::Data, what).hint("give more images or, to `heatlens align`, a larger --lambda")
+        Error::new(ErrorKind::Data, what).hint("give more images or a larger lambda")
     })?;
     let weight = factor.solve(&right);
     let bias = (&moments.x - weight.transpose() * &moments.z) * faer::Scale(1.0 / moments.n);
@@ -101,10 +101,11 @@ pub(crate) fn squared_error(fit: &Fit, moments: &Moments) -> f64 {
         + moments.n * dot(bias, bias)
 }
 
-/// The λ of the grid with the least squared error over the folds left out in turn; `scale` is that of all rows.
+/// The λ of the grid with the least squared error over the folds left out in turn; `scale` is that of all rows. A λ is passed over
+/// with which a fold can't be solved: where rows span few directions the smallest are lost in the rounding of f32 products.
 ///
 /// # Errors
-/// Those of [`fit`].
+/// [`ErrorKind::Data`] if none can, and those of the observer.
 pub(crate) fn choose_lambda(folds: &[Moments], scale: f64, observer: &dyn Observer) -> Result<f64> {
     const STAGE: &str = "choosing lambda";
     let lambdas: Vec<f64> = EXPONENTS.map(|k| 10_f64.powi(k) * scale).collect();
@@ -113,12 +114,16 @@ pub(crate) fn choose_lambda(folds: &[Moments], scale: f64, observer: &dyn Observ
         let training = Moments::all_but(left_out, folds);
         for (number, (&lambda, error)) in lambdas.iter().zip(&mut errors).enumerate() {
             step(observer, STAGE, left_out * lambdas.len() + number, folds.len() * lambdas.len())?;
-            *error += squared_error(&fit(&training, lambda)?, validation);
+            *error += fit(&training, lambda).map_or(f64::INFINITY, |fit| squared_error(&fit, validation));
         }
     }
     step(observer, STAGE, folds.len() * lambdas.len(), folds.len() * lambdas.len())?;
-    let best = (0..lambdas.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
-    Ok(best.map_or(1.0, |best| lambdas[best]))
+    let solved = lambdas.into_iter().zip(errors).filter(|(_, error)| error.is_finite());
+    let best = solved.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map(|(lambda, _)| lambda).ok_or_else(|| {
+        let what = format!("no ridge regression can be solved from {} folds of images", folds.len());
+        Error::new(ErrorKind::Data, what).hint("give more images")
+    })
 }
 
 #[cfg(test)]

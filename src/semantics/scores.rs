@@ -34,17 +34,6 @@ impl ContentOrder {
     pub fn rows(&self) -> Vec<u32> {
         self.sorted(&(0..self.rank.len() as u32).collect::<Vec<_>>())
     }
-
-    /// `rows` dealt into two halves, every second image in content order to each: the first for what is chosen or fitted, the
-    /// second for the threshold. Rows of one image, which have equal `images` and lie side by side in content order, stay together, so that
-    /// nothing is fitted to an image that sets the threshold.
-    pub fn halves<K: PartialEq>(&self, rows: &[u32], images: &[K]) -> (Vec<u32>, Vec<u32>) {
-        let mut halves = [Vec::new(), Vec::new()];
-        let sorted = self.sorted(rows);
-        let copies = sorted.chunk_by(|&a, &b| images[a as usize] == images[b as usize]);
-        copies.enumerate().for_each(|(number, copies)| halves[number % 2].extend(copies));
-        halves.into()
-    }
 }
 
 /// Checks that every value of `[N, …]` is finite; `what` names the values and `paths` the rows.
@@ -207,18 +196,9 @@ mod tests {
     }
 
     #[test]
-    fn halves_part_the_rows_whatever_their_order() {
-        let images = ["d", "a", "c", "b", "e"];
-        let order = ContentOrder::new(&images);
+    fn rows_come_in_the_order_of_their_keys() {
+        let order = ContentOrder::new(&["d", "a", "c", "b", "e"]);
         assert_eq!(order.rows(), [1, 3, 2, 0, 4]);
-        assert_eq!(order.halves(&[0, 1, 2, 3, 4], &images), (vec![1, 2, 4], vec![3, 0]));
-        assert_eq!(order.halves(&[4, 2, 0, 1, 3], &images), (vec![1, 2, 4], vec![3, 0]));
-    }
-
-    #[test]
-    fn an_image_that_is_listed_twice_stays_in_one_half() {
-        let keys = [("b", 1), ("a", 0), ("b", 0), ("c", 0), ("a", 0)];
-        let order = ContentOrder::new(&keys);
-        assert_eq!(order.halves(&[0, 1, 2, 3, 4], &keys.map(|(image, _)| image)), (vec![1, 4, 3], vec![2, 0]));
+        assert_eq!(order.sorted(&[4, 0, 1]), [1, 0, 4]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -20,6 +20,20 @@ fn pool(folder: &Path, rename: impl Fn(usize, &str) -> String) {
         fs::create_dir_all(folder.join(class)).unwrap();
         let name = rename(number, file.file_name().unwrap().to_str().unwrap());
         fs::copy(&file, folder.join(class).join(name)).unwrap();
+    }
+}
+
+/// Lists some pictures of a folder of [`pool`] twice, every other of them under another class.
+fn list_twice(folder: &Path) {
+    let classes: BTreeSet<_> = walk(folder).iter().map(|file| file.parent().unwrap().to_owned()).collect();
+    let mut files: Vec<(Vec<u8>, PathBuf)> =
+        walk(folder).into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect();
+    // By content, so that they are the same whatever their names are.
+    files.sort();
+    for (number, (_, file)) in files.iter().step_by(4).enumerate() {
+        let is_other = |class: &&PathBuf| Some(class.as_path()) != file.parent();
+        let class = if number % 2 == 0 { file.parent().unwrap() } else { classes.iter().find(is_other).unwrap() };
+        fs::copy(file, class.join(format!("copy-{number}.png"))).unwrap();
     }
 }
 
@@ -41,6 +55,7 @@ fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
     let (images, moved) = (root.path().join("images"), root.path().join("moved"));
     pool(&images, |_, name| name.to_owned());
     pool(&moved, |number, _| format!("{:04}.png", 7919 * (number + 1) % 1009));
+    [&images, &moved].into_iter().for_each(|folder| list_twice(folder));
     let filter = root.path().join("model.heatlens");
     let found = calibrate(&images, &filter, &[]);
     let choice = &found["choice"];
@@ -101,6 +116,22 @@ fn thresholds_are_scores_that_filter_gives_bit_for_bit() {
                 assert_eq!(threshold["threshold"].as_f64(), Some(found[rank as usize - 1]), "{distance} {scores}");
             }
         }
+    }
+}
+
+#[test]
+fn copies_of_an_image_do_not_move_a_threshold() {
+    let root = tempfile::tempdir().unwrap();
+    let (images, filter) = (root.path().join("images"), root.path().join("model.heatlens"));
+    pool(&images, |_, name| name.to_owned());
+    let given = ["--distance", "cosine", "--scores", "raw", "--combine", "never"];
+    let once = calibrate(&images, &filter, &given);
+    for (number, file) in walk(&images).into_iter().enumerate() {
+        fs::copy(&file, file.with_file_name(format!("copy-{number}.png"))).unwrap();
+    }
+    let twice = calibrate(&images, &filter, &given);
+    for key in ["calibration", "alternatives", "baselines"] {
+        assert_eq!(once[key], twice[key], "{key}");
     }
 }
 
