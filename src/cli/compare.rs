@@ -56,6 +56,12 @@ fn text(drift: &Drift) -> String {
     if drift.same_classifier {
         text += "both bundles are of the same classifier\n";
     }
+    if !drift.made_differently.is_empty() {
+        let differing = drift.made_differently.join(", ");
+        text += &format!(
+            "note: the bundles also have different {differing}; what changed needn't be the classifier's doing\n"
+        );
+    }
     text += &format!("accuracy  {}, p = {:.3}\n", change(accuracy), accuracy.p);
     let share = drift.drift.as_ref().map_or_else(|| "–".to_owned(), estimate);
     text += &format!("drift     {share} of the comparisons between concepts came out otherwise\n\n");
@@ -75,9 +81,12 @@ fn text(drift: &Drift) -> String {
     );
     if let Some(most) = drift.max_drift {
         text += &match &drift.above[..] {
-            [] => format!("no class drifts more than {}\n", percent(most)),
-            above => format!("more than {} drift: {}\n", percent(most), above.join(", ")),
+            [] => format!("no class drifts more than {}", percent(most)),
+            above => format!("more than {} drift: {}", percent(most), above.join(", ")),
         };
+        let few = classes.iter().filter(|class| !class.supported).map(|class| class.class.as_str());
+        let few = few.collect::<Vec<_>>().join(", ");
+        text += &if few.is_empty() { "\n".to_owned() } else { format!("; too few images to tell: {few}\n") };
     }
     text
 }

@@ -8,6 +8,7 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
+use crate::semantics::statistics::Estimate;
 use crate::semantics::{CheckResult, CheckVerdict};
 
 /// Writes the results of the checks in the file `suite`: a test case each, its failure with what was found and the worst images.
@@ -51,7 +52,14 @@ fn case(writer: &mut Writer<&mut Vec<u8>>, suite: &str, check: &CheckResult) -> 
         CheckVerdict::Unsupported => "support",
     };
     let CheckResult { scope, formula, bound, n, satisfied, .. } = check;
-    let message = legal(&format!("for {scope}: {formula} holds on {satisfied} of {n} images, expected {bound}"));
+    let share = check.share.map_or_else(String::new, |Estimate { value, low, high }| {
+        format!(" ({:.1} % [{:.1} %, {:.1} %])", 100.0 * value, 100.0 * low, 100.0 * high)
+    });
+    let mut message = format!("for {scope}: {formula} holds on {satisfied} of {n} images{share}, expected {bound}");
+    if check.verdict == CheckVerdict::Unsupported {
+        message += "; so few images decide nothing";
+    }
+    let message = legal(&message);
     let worst: Vec<String> = check
         .worst
         .iter()
@@ -66,9 +74,10 @@ fn case(writer: &mut Writer<&mut Vec<u8>>, suite: &str, check: &CheckResult) -> 
     Ok(())
 }
 
-/// The text with the control characters that XML 1.0 can't hold written as escapes.
+/// The text with the characters that XML 1.0 can't hold, and all other control characters, written as escapes.
 fn legal(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let is_legal = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    let shown = |c: char| if is_legal(c) { c.to_string() } else { c.escape_default().to_string() };
     text.chars().map(shown).collect()
 }
 
@@ -87,27 +96,37 @@ mod tests {
             verdict,
             n: 10,
             satisfied: 4,
-            share: None,
+            share: Estimate::of_share(4, 10),
             certain: true,
             unannotated: 0,
             vacuous: None,
             worst: vec![crate::semantics::Counterexample {
-                path: "a<b>&\u{1}.png".to_owned(),
+                path: "a<b>&\u{1}\u{ffff}.png".to_owned(),
                 label: "plane".to_owned(),
                 prediction: "\"ship\"".to_owned(),
                 margin: Some(-0.5),
             }],
         };
-        let checks = [check("good", CheckVerdict::Pass), check("bad", CheckVerdict::Fail)];
+        let none = CheckResult {
+            n: 0,
+            satisfied: 0,
+            share: None,
+            worst: Vec::new(),
+            ..check("none", CheckVerdict::Unsupported)
+        };
+        let checks = [check("good", CheckVerdict::Pass), check("bad", CheckVerdict::Fail), none];
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("junit.xml");
         write_junit(&path, "checks.txt", &checks).unwrap();
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
-<testsuites tests="2" failures="1" errors="0">
-  <testsuite name="checks.txt" tests="2" failures="1" errors="0">
+<testsuites tests="3" failures="2" errors="0">
+  <testsuite name="checks.txt" tests="3" failures="2" errors="0">
     <testcase classname="checks.txt" name="good" file="checks.txt" line="3"/>
     <testcase classname="checks.txt" name="bad" file="checks.txt" line="3">
-      <failure type="bound" message="for class plane: wings &gt; horns holds on 4 of 10 images, expected at least 95 %">a&lt;b&gt;&amp;\u{1}.png (label plane, predicted &quot;ship&quot;)</failure>
+      <failure type="bound" message="for class plane: wings &gt; horns holds on 4 of 10 images (40.0 % [16.8 %, 68.7 %]), expected at least 95 %">a&lt;b&gt;&amp;\u{1}\u{ffff}.png (label plane, predicted &quot;ship&quot;)</failure>
+    </testcase>
+    <testcase classname="checks.txt" name="none" file="checks.txt" line="3">
+      <failure type="support" message="for class plane: wings &gt; horns holds on 0 of 0 images, expected at least 95 %; so few images decide nothing"></failure>
     </testcase>
   </testsuite>
 </testsuites>

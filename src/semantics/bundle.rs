@@ -165,10 +165,15 @@ impl Bundle {
             scores: file.matrix("attacked.scores", [attacked_paths.len(), c])?,
             paths: attacked_paths,
         };
-        if samples.paths.len() != n {
-            let path = folder.join("samples.jsonl");
-            let message = format!("{}: {} images, expected {n}", path.display(), samples.paths.len());
-            return Err(Error::new(ErrorKind::Format, message));
+        let succeeded = manifest.attacks.iter().map(|set| set.succeeded).sum();
+        for (what, found, expected) in
+            [("images", samples.paths.len(), n), ("attacked images", attacked.paths.len(), succeeded)]
+        {
+            if found != expected {
+                let path = folder.join("samples.jsonl");
+                let message = format!("{}: {found} {what}, expected {expected}", path.display());
+                return Err(Error::new(ErrorKind::Format, message));
+            }
         }
         let concepts = Container::open(&folder.join("concepts.safetensors"))?;
         let read = || -> Result<ClassCounts> {

@@ -2,20 +2,20 @@
 //!
 //! The same images are seen twice, so every test is McNemar's and every interval that of a paired difference.
 
-use std::collections::HashMap;
+mod matched;
 
 use rayon::prelude::*;
 use serde::Serialize;
+
+use matched::Matched;
 
 use super::bundle::{Bundle, Samples, Space};
 use super::counting::{count_joint, count_maps};
 use super::diagnosis::ScoreMode;
 use super::differential::{Differential, FALSE_DISCOVERY_RATE};
 use super::flips::flipped_share;
-use super::manifest::first_difference;
-use super::scores::ContentOrder;
+use super::manifest::{differing_makers, first_difference};
 use super::statistics::{Bootstrap, CONFIDENCE, Estimate, Paired, benjamini_hochberg, mcnemar_exact, newcombe_paired};
-use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::progress::{Observer, step};
@@ -94,6 +94,9 @@ pub struct Drift {
     pub only_after: u64,
     /// Whether both bundles come of the same classifier's weights.
     pub same_classifier: bool,
+    /// What else the bundles were made with differently, such as `CLIPs` or `concept prompts`: where there is any, what
+    /// changed needn't be the classifier's doing.
+    pub made_differently: Vec<String>,
     /// Images whose prediction differs.
     pub predictions_changed: u64,
     /// The share that is classified correctly.
@@ -113,7 +116,8 @@ impl Bundle {
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] naming a class or concept that only one has; [`ErrorKind::Data`] if the two share no image or
-    /// label one differently; those of the device and the observer.
+    /// label one differently, or if there is a drift to keep to but no class with enough images; those of the device and the
+    /// observer.
     pub fn compare(
         &self,
         later: &Self,
@@ -163,6 +167,11 @@ impl Bundle {
             }
         }
         step(observer, "comparing", classes.len(), classes.len())?;
+        if let Some(most) = options.max_drift.filter(|_| found.iter().all(|class| !class.supported)) {
+            let message =
+                format!("no class has {minimum_support} images in both bundles, so none can keep to a drift of {most}");
+            return Err(Error::new(ErrorKind::Data, message).hint("compare bundles of more images"));
+        }
         test_recalls(&mut found);
         let is_above = |class: &&ClassDrift| {
             let drift = class.drift.as_ref().zip(options.max_drift);
@@ -177,6 +186,7 @@ impl Bundle {
             only_before: (self.samples.labels.len() - rows.len()) as u64,
             only_after: (later.samples.labels.len() - rows.len()) as u64,
             same_classifier: self.manifest.classifier.sha256 == later.manifest.classifier.sha256,
+            made_differently: made_differently(self, later),
             predictions_changed: predictions.filter(|(before, after)| before != after).count() as u64,
             accuracy: paired(&correct, &all),
             drift: drift_of(&all),
@@ -184,64 +194,6 @@ impl Bundle {
             max_drift: options.max_drift,
             above,
         })
-    }
-}
-
-/// The rows of the images that both bundles hold, place by place.
-struct Matched {
-    before: Vec<usize>,
-    after: Vec<usize>,
-    labels: Vec<usize>,
-    order: ContentOrder,
-}
-
-impl Matched {
-    fn new(first: &Bundle, second: &Bundle) -> Result<Self> {
-        let by_content = |samples: &Samples| {
-            let mut rows: HashMap<ContentHash, Vec<usize>> = HashMap::new();
-            samples.hashes.iter().enumerate().for_each(|(row, &hash)| rows.entry(hash).or_default().push(row));
-            // An image may be listed twice, under two labels even.
-            rows.values_mut().for_each(|rows| rows.sort_by_key(|&row| samples.labels[row]));
-            rows
-        };
-        let theirs = by_content(&second.samples);
-        let mut matched: Vec<(usize, usize)> = Vec::new();
-        for (hash, rows) in by_content(&first.samples) {
-            matched.extend(rows.into_iter().zip(theirs.get(&hash).into_iter().flatten().copied()));
-        }
-        matched.sort_unstable();
-        if matched.is_empty() {
-            let message = format!("{} and {} share no image", first.place(), second.place());
-            return Err(
-                Error::new(ErrorKind::Data, message).hint("compare bundles that were built from the same files")
-            );
-        }
-        let relabelled = matched.iter().find(|&&(a, b)| first.samples.labels[a] != second.samples.labels[b]);
-        if let Some(&(a, b)) = relabelled {
-            let name = |bundle: &Bundle, row: usize| bundle.manifest.classes[bundle.samples.labels[row]].clone();
-            let path = &first.samples.paths[a];
-            let message = format!(
-                "{path} is labelled {} in {} and {} in {}",
-                name(first, a),
-                first.place(),
-                name(second, b),
-                second.place()
-            );
-            return Err(Error::new(ErrorKind::Data, message).hint("build both with the same labels"));
-        }
-        let (before, after): (Vec<usize>, Vec<usize>) = matched.into_iter().unzip();
-        let labels: Vec<usize> = before.iter().map(|&row| first.samples.labels[row]).collect();
-        let keys: Vec<(ContentHash, usize)> =
-            before.iter().map(|&row| (first.samples.hashes[row], first.samples.labels[row])).collect();
-        Ok(Self { before, after, labels, order: ContentOrder::new(&keys) })
-    }
-
-    fn len(&self) -> usize {
-        self.before.len()
-    }
-
-    fn of_class(&self, class: usize) -> Vec<u32> {
-        (0..self.len() as u32).filter(|&row| self.labels[row as usize] == class).collect()
     }
 }
 
@@ -271,6 +223,20 @@ fn check_names(first: &Bundle, second: &Bundle) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What besides the classifier's weights the bundles were made with differently. Different classifiers have different aligners.
+fn made_differently(first: &Bundle, second: &Bundle) -> Vec<String> {
+    let [a, b] = [first, second].map(Bundle::manifest);
+    let is_same = a.classifier.sha256 == b.classifier.sha256;
+    let [of_a, of_b] = [first.aligner(), second.aligner()];
+    let others = [
+        ("concept prompts", first.directions != second.directions),
+        ("aligners", is_same && (of_a.weight(), of_a.bias()) != (of_b.weight(), of_b.bias())),
+    ];
+    let makers = differing_makers(a, b).map(|(what, _)| what).filter(|what| *what != "classifiers");
+    let others = others.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what);
+    makers.chain(others).map(str::to_owned).collect()
 }
 
 /// How the share of true rows changed.
@@ -325,62 +291,4 @@ fn test_recalls(classes: &mut [ClassDrift]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::Silent;
-    use crate::semantics::testing;
-
-    #[test]
-    fn the_same_bundle_has_not_changed() {
-        let (bundle, device) = (testing::bundle(), Device::best().unwrap());
-        let options = CompareOptions { max_drift: Some(0.0), ..CompareOptions::default() };
-        let drift = bundle.compare(&bundle, &device, &options, &Silent).unwrap();
-        assert_eq!((drift.images, drift.only_before, drift.only_after, drift.predictions_changed), (25, 0, 0, 0));
-        assert_eq!((drift.drift.unwrap().value, drift.accuracy.change.value, drift.accuracy.p), (0.0, 0.0, 1.0));
-        assert!(drift.accuracy.change.low <= 0.0 && drift.accuracy.change.high >= 0.0);
-        assert!(drift.same_classifier && drift.above.is_empty());
-        // No image is a cat: there is nothing to say of the class.
-        assert_eq!(drift.classes.iter().map(|class| class.supported).collect::<Vec<_>>(), [true, true, false]);
-        assert_eq!(drift.classes[2].drift, None);
-    }
-
-    #[test]
-    fn a_concept_that_rises_everywhere_is_found() {
-        let (before, device) = (testing::bundle(), Device::best().unwrap());
-        let mut after = before.clone();
-        // The second bundle lists its images in reverse and has one that the first doesn't.
-        let rows: Vec<usize> = (0..25).rev().collect();
-        after.samples.hashes = rows.iter().map(|&row| before.samples.hashes[row]).collect();
-        after.samples.labels = rows.iter().map(|&row| before.samples.labels[row]).collect();
-        after.samples.predictions = after.samples.labels.clone();
-        after.samples.scores = before.samples.scores.select_rows(&rows);
-        after.samples.scores.data_mut().chunks_exact_mut(4).for_each(|scores| scores[1] = 2.0);
-        after.samples.hashes[0].0[0] ^= 0xff;
-        let options = CompareOptions { max_drift: Some(0.0), ..CompareOptions::default() };
-        let drift = before.compare(&after, &device, &options, &Silent).unwrap();
-        assert_eq!((drift.images, drift.only_before, drift.only_after), (24, 1, 1));
-        assert_eq!(drift.accuracy.after, 1.0);
-        let plane = &drift.classes[0];
-        assert!(plane.pairs.iter().all(|pair| pair.stronger == "wheels"), "{:?}", plane.pairs);
-        assert_eq!(plane.pairs.len(), 3);
-        assert!(plane.changed && plane.recall.unwrap().change.low > 0.0);
-        assert_eq!(drift.above, ["plane", "ship"]);
-        let flips = |row: usize| flipped_share(before.samples.scores.row(row), after.samples.scores.row(24 - row));
-        let expected = (0..16).map(flips).sum::<f64>() / 16.0;
-        let found = plane.drift.unwrap();
-        assert!((found.value - expected).abs() < 1e-12 && found.low < found.value && found.value < found.high);
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_named() {
-        let (first, device) = (testing::bundle(), Device::best().unwrap());
-        let failure = |change: &dyn Fn(&mut Bundle)| {
-            let mut second = first.clone();
-            change(&mut second);
-            first.compare(&second, &device, &CompareOptions::default(), &Silent).unwrap_err().to_string()
-        };
-        assert!(failure(&|b| b.manifest.concepts[1] = "fins".to_owned()).contains("number 2 is 'wheels' and 'fins'"));
-        assert!(failure(&|b| b.samples.labels[3] = 2).contains("images/plane/3.png is labelled plane in"));
-        assert!(failure(&|b| b.samples.hashes.iter_mut().for_each(|h| h.0[31] ^= 1)).contains("share no image"));
-    }
-}
+mod tests;

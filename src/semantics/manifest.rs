@@ -140,6 +140,27 @@ impl Manifest {
     }
 }
 
+/// What two bundles were made with, as far as it differs: what it is, and what it is in either.
+pub(crate) fn differing_makers<'a>(
+    a: &'a Manifest,
+    b: &'a Manifest,
+) -> impl Iterator<Item = (&'static str, [String; 2])> + use<'a> {
+    let of = |manifest: &'a Manifest| {
+        let Manifest { classifier, clip, adapter, .. } = manifest;
+        [
+            ("classifiers", classifier.sha256.clone()),
+            ("preprocessing for the classifier", classifier.preprocess.clone()),
+            ("CLIPs", clip.sha256.clone()),
+            ("preprocessing for CLIP", clip.preprocess.clone()),
+            ("precisions of the classifier", classifier.precision.to_string()),
+            ("precisions of CLIP", clip.precision.to_string()),
+            ("adapters", adapter.clone()),
+        ]
+    };
+    let pairs = of(a).into_iter().zip(of(b)).map(|((what, a), (_, b))| (what, [a, b]));
+    pairs.filter(|(_, [a, b])| a != b)
+}
+
 /// Refuses a file whose `header` is of another version than `expected`; `command` makes a new one.
 pub(crate) fn check_schema(name: &str, header: &serde_json::Value, expected: u32, command: &str) -> Result<()> {
     let found = header.get("schema").and_then(serde_json::Value::as_u64);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::bundle::{AttackedSamples, Bundle, ClassCounts, Samples};
 use super::heatmap::Counts;
-use super::manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, first_difference};
+use super::manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, differing_makers, first_difference};
 use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Observer, step};
@@ -209,22 +209,11 @@ fn check_alike(first: &Bundle, other: &Bundle) -> Result<()> {
             return differ(what, found);
         }
     }
-    let supports = [a, b].map(|manifest| manifest.minimum_support.to_string());
-    let precisions =
-        [a, b].map(|manifest| [&manifest.classifier, &manifest.clip].map(|model| model.precision.to_string()));
-    for (what, a, b) in [
-        ("classifiers", &a.classifier.sha256, &b.classifier.sha256),
-        ("preprocessing for the classifier", &a.classifier.preprocess, &b.classifier.preprocess),
-        ("CLIPs", &a.clip.sha256, &b.clip.sha256),
-        ("preprocessing for CLIP", &a.clip.preprocess, &b.clip.preprocess),
-        ("precisions of the classifier", &precisions[0][0], &precisions[1][0]),
-        ("precisions of CLIP", &precisions[0][1], &precisions[1][1]),
-        ("adapters", &a.adapter, &b.adapter),
-        ("minimum supports", &supports[0], &supports[1]),
-    ] {
-        if a != b {
-            return differ(what, format!("{a} and {b}"));
-        }
+    if let Some((what, [a, b])) = differing_makers(a, b).next() {
+        return differ(what, format!("{a} and {b}"));
+    }
+    if a.minimum_support != b.minimum_support {
+        return differ("minimum supports", format!("{} and {}", a.minimum_support, b.minimum_support));
     }
     for (what, names, a, b) in [
         ("concept prompts", &a.concepts, &first.directions, &other.directions),
@@ -252,7 +241,7 @@ fn check_disjoint(bundles: &[Bundle]) -> Result<()> {
             let (other, count) = (&bundles[owner], shared.iter().filter(|(_, (other, _))| *other == owner).count());
             let [ours, theirs] = [&bundle.samples.paths[row], &other.samples.paths[theirs]];
             let message = format!(
-                "{} and {} share {count} images: {theirs} in the one is {ours} in the other",
+                "{} and {} share {count} image(s): {theirs} in the one is {ours} in the other",
                 other.place(),
                 bundle.place()
             );
@@ -353,7 +342,7 @@ mod tests {
         }
         let error = merged(&[first.clone(), second.clone()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overlap);
-        assert!(error.to_string().contains("one and two share 25 images: images/plane/0.png"), "{error}");
+        assert!(error.to_string().contains("one and two share 25 image(s): images/plane/0.png"), "{error}");
         // Other images of which the same attacks are told.
         second.samples.hashes.iter_mut().for_each(|hash| hash.0[0] ^= 0x55);
         second.samples.hashes.iter_mut().for_each(|hash| hash.0[1] = !hash.0[1]);

@@ -13,7 +13,7 @@ pub(crate) const ROWS: &[Row] = &[
         "a bundle twice",
         "merge",
         |g| g.extra = vec![g.bundle.display().to_string()],
-        &["bundle and ", "share 48 images", "build/cat/", "--shard 1/2"],
+        &["bundle and ", "share 48 image(s)", "build/cat/", "--shard 1/2"],
     ),
     Row(
         "a bundle of other concepts",

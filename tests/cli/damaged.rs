@@ -1,6 +1,7 @@
 //! Bad input that lies in the files themselves: missing, empty, cut off, of other shapes, not finite.
 
 use std::fs;
+use std::path::Path;
 
 use super::fixture::{Tensors, write_tensors};
 use super::given::{Given, Row, edit, empty, first_picture, poison, replace, truncate};
@@ -75,6 +76,20 @@ pub(crate) const ROWS: &[Row] = &[
         "localize",
         |g| g.bundle = g.spoiled(&g.bundle, |dir| truncate(&dir.join("samples.safetensors"))),
         &["bundle/samples.safetensors"],
+    ),
+    Row(
+        "attacks that the manifest counts otherwise",
+        "merge",
+        |g| {
+            let recount = |dir: &Path| {
+                let path = dir.join("manifest.json");
+                let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+                manifest["attacks"][0]["succeeded"] = 999.into();
+                fs::write(path, manifest.to_string()).unwrap();
+            };
+            g.bundle = g.spoiled(&g.bundle, recount);
+        },
+        &["bundle/samples.jsonl", "attacked images, expected 999"],
     ),
     Row(
         "truncated manifest",

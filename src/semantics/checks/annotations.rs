@@ -28,8 +28,8 @@ impl Annotations {
     /// Reads annotations.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`]; [`ErrorKind::Format`] for a file that is no CSV; [`ErrorKind::Data`] if no column names the images or
-    /// an image is listed twice.
+    /// [`ErrorKind::Io`]; [`ErrorKind::Format`] for a file that is no CSV; [`ErrorKind::Data`] if no column names the images, two
+    /// columns have one name or an image is listed twice.
     pub fn open(path: &Path) -> Result<Self> {
         let source = path.display().to_string();
         let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
@@ -37,6 +37,10 @@ impl Annotations {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
         let headers = reader.headers().map_err(failed)?;
         let columns: Vec<String> = headers.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
+        if let Some(twice) = (1..columns.len()).find(|&at| columns[..at].contains(&columns[at])) {
+            let message = format!("{source}: two columns are called `{}`", columns[twice]);
+            return Err(Error::new(ErrorKind::Data, message));
+        }
         let named = |wanted: &str| columns.iter().position(|column| column == wanted);
         let name_column = NAME_COLUMNS.into_iter().find_map(named).ok_or_else(|| {
             let message = format!("{source}: no column file_name or path, found {}", columns.join(", "));
@@ -144,6 +148,7 @@ mod tests {
         assert!(error("name,wings\na.png,1\n").contains("no column file_name or path, found name, wings"));
         assert!(error("path,wings\na.png,1\na.png,0\n").contains("notes.csv:3: a.png is already on line 2"));
         assert!(error("path,wings\na.png,maybe\n").contains("notes.csv:2: `maybe` in column `wings`"));
+        assert!(error("path,wings,wings\na.png,1,0\n").contains("notes.csv: two columns are called `wings`"));
         assert!(error("path,wheels\na.png,1\n").contains("no column `wings`, found path, wheels"));
         assert!(error("path,wings\n,1\n").contains("notes.csv:2: the name of the image is empty"));
         assert!(error("path,wings\na.png\n").contains("not a CSV file"));

@@ -222,10 +222,20 @@ impl Parser<'_> {
         self.mark(':')?;
         let first = self.at;
         let formula = self.implication()?;
-        let written = &self.text[self.tokens[first].begin..self.tokens[self.at - 1].end];
-        let text = written.lines().map(|line| line.split('#').next().unwrap_or_default());
-        let text = text.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        let text = self.written(&self.tokens[first..self.at]);
         Ok(Check { name, scope, formula, text, bound: self.bound()? })
+    }
+
+    /// Tokens as they were written, with a space in place of each gap.
+    fn written(&self, tokens: &[Token]) -> String {
+        let mut text = String::new();
+        for (at, token) in tokens.iter().enumerate() {
+            if at > 0 && tokens[at - 1].end < token.begin {
+                text.push(' ');
+            }
+            text += &self.text[token.begin..token.end];
+        }
+        text
     }
 
     fn bound(&mut self) -> Result<Bound> {
