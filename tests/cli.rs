@@ -161,7 +161,7 @@ const ROWS: &[Row] = &[
         "a filter of another version",
         "evaluate filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":2", "\\\"schema\\\":9"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":3", "\\\"schema\\\":9"));
         },
         &["model.heatlens", "9"],
     ),
@@ -169,9 +169,9 @@ const ROWS: &[Row] = &[
         "a filter of an older version",
         "filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":2", "\\\"schema\\\":1"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":3", "\\\"schema\\\":2"));
         },
-        &["model.heatlens", "schema version 1, expected 2", "heatlens calibrate"],
+        &["model.heatlens", "schema version 2, expected 3", "heatlens calibrate"],
     ),
     Row("a file that is no filter", "evaluate filter", |g| g.filter = g.aligner.clone(), &["aligner.safetensors"]),
     Row("a folder that is no bundle", "report", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),

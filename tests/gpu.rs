@@ -33,6 +33,7 @@ impl Story {
             distance: Some(Distance::Cosine),
             scores: Some(ScoreMode::Raw),
             combine: Some(false),
+            attacked: Vec::new(),
             self_contained: true,
             run: RunOptions::default(),
             allow_overlap: false,

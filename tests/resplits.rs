@@ -118,14 +118,12 @@ fn resplit(images: &[Image], alpha: &str, is_fitted: bool) -> (Vec<u64>, u64, Th
         let [first, second] = halves(&calibration, &mut random);
         let [wrong, _] = halves(&halves(&wrong, &mut random)[0], &mut random);
         let fitted = is_fitted.then(|| {
-            let examples = [&first[..], &wrong].concat();
-            let parts: Vec<[f64; 2]> = examples.iter().map(|image| image.parts).collect();
-            let marks: Vec<bool> = examples.iter().map(|image| image.wrong).collect();
-            Combination::fit(&parts, &marks).unwrap()
+            let [first, wrong] = [&first, &wrong].map(|of| of.iter().map(|image| image.parts).collect::<Vec<_>>());
+            Combination::fit(&first, &[("misclassified", wrong)]).unwrap()
         });
         let score = |image: &Image| {
             let [heatmap, log_odds] = image.parts;
-            fitted.map_or(heatmap, |combination| combination.score(heatmap, log_odds))
+            fitted.as_ref().map_or(heatmap, |combination| combination.score(heatmap, log_odds))
         };
         let setting = if is_fitted { second } else { calibration };
         let scores: Vec<f64> = setting.iter().map(score).collect();

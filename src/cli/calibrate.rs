@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
-    CalibrateOptions, Candidate, Choice, Combination, Distance, FilterHeader, Fraction, ScoreMode, Stratum,
+    CalibrateOptions, Candidate, Choice, Combination, Distance, FilterHeader, Fraction, KindOdds, MISCLASSIFIED,
+    ScoreMode, Stratum,
 };
 use heatlens::{Bundle, Filter, Result};
 
 use super::Context;
-use super::args::{ImageArgs, check_output, labelled, name_overlap};
+use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_overlap};
 use super::output::{Align, Outcome, percent, table};
 
 /// Calibrate a runtime filter on labelled images that were used for nothing else, and write it as one file
@@ -21,12 +22,14 @@ use super::output::{Align, Outcome, percent, table};
 ///
 /// Distance, scores and whether the heatmap score is combined with the softmax (by logistic regression) are chosen by
 /// cross-validation on one half of the images, by how well misclassified ones are told from correct ones, unless they are given;
-/// the other half sets the threshold. With fewer than ten misclassified images in the first half, or too few correct ones in the other
+/// the other half sets the threshold. Where attacked versions of the images are given, so that the filter is to tell attacks as
+/// well, each set of them counts as much as the misclassified images. With fewer than ten misclassified images in the first half, or too few correct ones in the other
 /// for the false-reject rate, the filter is cosine, raw, not combined, and all images set the threshold.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens calibrate bundle --images photos/calibrate -o model.heatlens
   heatlens calibrate bundle --images photos/calibrate --false-reject-rate 0.01 --self-contained -o model.heatlens
+  heatlens calibrate bundle --images photos/calibrate --attacked pgd8=attacked/calibrate/eps8 -o model.heatlens
   heatlens calibrate bundle --images photos/calibrate --distance cosine --scores raw --combine never -o model.heatlens")]
 pub(crate) struct Args {
     /// The bundle that `heatlens build` wrote
@@ -38,6 +41,9 @@ pub(crate) struct Args {
     /// Labelled images
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    /// Attacked versions of some of the images, in class folders and of the same names
+    #[arg(long, value_name = "NAME=DIR")]
+    attacked: Vec<Attacked>,
     /// The share of correct predictions that may be rejected
     #[arg(long, value_name = "ALPHA", default_value = "0.05")]
     false_reject_rate: Fraction,
@@ -102,6 +108,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
         distance: args.distance,
         scores: args.scores,
         combine: args.combine.given(),
+        attacked: attacked(&args.attacked, &bundle.manifest().classes, context)?,
         self_contained: args.self_contained,
         run: args.image.run_options(&context.global),
         allow_overlap: args.allow_overlap,
@@ -118,12 +125,7 @@ fn text(header: &FilterHeader) -> String {
     let FilterHeader { method, choice, false_reject_rate, .. } = header;
     let mut text = choice.as_ref().map(choice_text).unwrap_or_default();
     text += &format!("filter at a false-reject rate of {}: {method}\n", percent(*false_reject_rate));
-    if let Some(Combination { intercept, heatmap, log_odds, correct, misclassified }) = &method.combination {
-        text += &format!(
-            "  score = {intercept:.3} {heatmap:+.3} · heatmap score {log_odds:+.3} · ln(p/(1 − p)), p the largest softmax probability\n  \
-             (the log-odds that the prediction is wrong, fitted to {correct} correct and {misclassified} misclassified images)\n"
-        );
-    }
+    text += &method.combination.as_ref().map(combination_text).unwrap_or_default();
     let strata = Stratum::ALL.into_iter().filter_map(|stratum| Some((stratum, method.calibration.threshold(stratum)?)));
     for (stratum, threshold) in strata {
         let maps = match stratum {
@@ -142,11 +144,38 @@ fn text(header: &FilterHeader) -> String {
     text
 }
 
+/// What a combined score is made of.
+fn combination_text(Combination { correct, kinds }: &Combination) -> String {
+    let sum = |KindOdds { intercept, heatmap, log_odds, .. }: &KindOdds| {
+        format!("{intercept:.3} {heatmap:+.3} · heatmap score {log_odds:+.3} · ln(p/(1 − p))")
+    };
+    let fitted: Vec<String> = kinds.iter().map(|kind| format!("{} {}", kind.images, kind.kind)).collect();
+    let fitted = format!("fitted to {correct} correct and {} images", fitted.join(", "));
+    match &kinds[..] {
+        [only] => format!(
+            "  score = {}, p the largest softmax probability\n  (the log-odds that the prediction is wrong, {fitted})\n",
+            sum(only)
+        ),
+        _ => {
+            let rows: Vec<[String; 2]> = kinds.iter().map(|kind| [format!("    {}", kind.kind), sum(kind)]).collect();
+            let width = rows.iter().map(|[name, _]| name.chars().count()).max().unwrap_or(0);
+            let rows: String = rows.iter().map(|[name, sum]| format!("{name:width$}  {sum}\n")).collect();
+            format!(
+                "  score = ln of the sum of exp over the kinds of defects, p the largest softmax probability\n{rows}  (the log-odds that the \
+                 prediction is wrong if all kinds are as frequent, {fitted})\n"
+            )
+        }
+    }
+}
+
 /// The cross-validated AUROC of every candidate: a row for each distance and kind of scores.
 fn choice_text(choice: &Choice) -> String {
+    let Choice { correct, misclassified, attacked, .. } = choice;
+    let sets: String = attacked.iter().map(|(name, images)| format!(", {images} {name}")).collect();
+    let mean = if attacked.is_empty() { "" } else { ", mean of the kinds" };
     let mut text = format!(
-        "AUROC of {} misclassified among {} correct images, cross-validated on the half that sets no threshold\n",
-        choice.misclassified, choice.correct
+        "AUROC of {misclassified} misclassified{sets} among {correct} correct images{mean}, cross-validated on the half that sets no \
+         threshold\n"
     );
     let best = choice.best(|_| true);
     let figure = |found: Option<&Candidate>| {
@@ -174,5 +203,10 @@ fn choice_text(choice: &Choice) -> String {
     let rows: Vec<[String; 3]> = rows.filter_map(row).collect();
     let header = [("  maps", Align::Left), ("heatmap alone", Align::Left), ("with softmax", Align::Left)];
     text += &table(header, &rows);
+    if let Some(best) = best.filter(|_| !attacked.is_empty()) {
+        let names = std::iter::once(MISCLASSIFIED).chain(attacked.iter().map(|(name, _)| name.as_str()));
+        let kinds: Vec<String> = names.zip(&best.kinds).map(|(name, auroc)| format!("{name} {auroc:.3}")).collect();
+        text += &format!("  * {}\n", kinds.join(", "));
+    }
     text + "\n"
 }

@@ -153,13 +153,7 @@ mod tests {
             method: Method {
                 distance: Distance::Cosine,
                 scores: ScoreMode::Raw,
-                combination: Some(Combination {
-                    intercept: 0.0,
-                    heatmap: 1.0,
-                    log_odds: -1.0,
-                    correct: 20,
-                    misclassified: 10,
-                }),
+                combination: Some(Combination { correct: 20, kinds: Vec::new() }),
                 calibration: Calibration { own: None, pooled: None },
             },
             kept,

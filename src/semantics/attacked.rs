@@ -123,7 +123,8 @@ pub fn shard(
     Ok((part(images, &|row, _| selected[row]), attacked))
 }
 
-fn original_key(sample: &Sample) -> OriginalKey {
+/// What an image and its attacked versions share.
+pub(super) fn original_key(sample: &Sample) -> OriginalKey {
     (sample.label.unwrap_or_default(), stem(&sample.path))
 }
 
@@ -134,7 +135,7 @@ pub(crate) struct MatchedAttacks {
 }
 
 /// What identifies an image and its attacked version: the class and the file's name without extension.
-type OriginalKey = (usize, String);
+pub(super) type OriginalKey = (usize, String);
 
 /// The predictions of clean images, by which attacked ones find their originals.
 pub(crate) fn clean_predictions(

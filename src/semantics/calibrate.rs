@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use super::baselines::{Baseline, log_odds};
+use super::baselines::Baseline;
 use super::build::refuse_overlap;
 use super::bundle::{Bundle, Space};
 use super::calibration::{Calibration, Stratum, Threshold};
@@ -12,12 +12,11 @@ use super::diagnosis::{ImageSet, ScoreMode};
 use super::distance::Distance;
 use super::filter::{Filter, Scored, check_classifier};
 use super::filter_file::{ClassMaps, EmbeddedModel, FILTER_SCHEMA, FilterFile, FilterHeader};
-use super::folds::Images;
 use super::forward::RunOptions;
 use super::fraction::Fraction;
 use super::manifest::ModelIdentity;
 use super::method::Method;
-use super::scores::ContentOrder;
+use super::split::{Place, Split};
 use crate::dataset::{ContentHash, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
@@ -37,6 +36,9 @@ pub struct CalibrateOptions {
     pub scores: Option<ScoreMode>,
     /// Whether the heatmap score is combined with the softmax; it isn't where there are too few images to choose by.
     pub combine: Option<bool>,
+    /// Sets of attacked versions of some of the images, by their names: the filter is to tell the successful ones as well as
+    /// misclassified images.
+    pub attacked: Vec<(String, Dataset)>,
     /// Put the classifier's weights into the file.
     pub self_contained: bool,
     /// How images are read and run.
@@ -67,59 +69,14 @@ fn configurations() -> Vec<(Distance, ScoreMode)> {
     ScoreMode::ALL.into_iter().flat_map(|scores| distances.map(|distance| (distance, scores))).collect()
 }
 
-/// The calibration images as every way to score them sees them.
-struct Split<'a> {
-    scored: &'a Scored,
-    wrong: Vec<bool>,
-    /// Each image's stratum; none where it is rejected without a score.
-    strata: Vec<Option<Stratum>>,
-    order: ContentOrder,
-}
-
-impl Split<'_> {
-    /// The images dealt into two halves: the first for what is chosen or fitted, the second for the threshold.
-    fn halves(&self) -> [Vec<u32>; 2] {
-        let images = Images::new(&self.order, &self.order.rows(), &self.scored.collected.hashes);
-        let mut halves = images.deal(2).into_iter();
-        std::array::from_fn(|_| halves.next().unwrap_or_default())
-    }
-
-    /// The images of `rows` that are classified correctly, each once: a threshold takes what it is set by for independent.
-    fn correct(&self, rows: &[u32]) -> Vec<usize> {
-        let mut correct: Vec<usize> = rows.iter().map(|&row| row as usize).filter(|&row| !self.wrong[row]).collect();
-        correct.dedup_by_key(|row| self.scored.collected.hashes[*row]);
-        correct
-    }
-
-    /// The images of `rows` that a choice may be made by.
-    fn eligible(&self, rows: &[u32]) -> Vec<usize> {
-        rows.iter().map(|&row| row as usize).filter(|&row| self.strata[row].is_some()).collect()
-    }
-
-    fn examples(&self, rows: &[usize]) -> Examples {
-        Examples {
-            hashes: rows.iter().map(|&row| self.scored.collected.hashes[row]).collect(),
-            strata: rows.iter().filter_map(|&row| self.strata[row]).collect(),
-            wrong: rows.iter().map(|&row| self.wrong[row]).collect(),
-            log_odds: rows.iter().map(|&row| log_odds(self.scored.logits.row(row))).collect(),
-        }
-    }
-
-    /// Whether each of `strata` has enough correct images among `rows` for a threshold at `alpha`.
-    fn suffices(&self, rows: &[u32], strata: &[Stratum], alpha: Fraction) -> bool {
-        let correct = self.correct(rows);
-        let of = |stratum: Stratum| correct.iter().filter(|&&row| self.strata[row] == Some(stratum)).count() as u64;
-        strata.iter().all(|&stratum| alpha.floor_of(of(stratum) + 1) > 0)
-    }
-}
-
 impl Filter {
     /// Makes a filter from a bundle and calibrates it on labelled images that it hasn't seen. The classifier is read from
     /// `classifier`, or from where the bundle's was, and has the bundle's precision.
     ///
     /// # Errors
-    /// [`ErrorKind::Overlap`] for images the bundle or its aligner has seen; [`ErrorKind::Data`] for too few images;
-    /// [`ErrorKind::Mismatch`] for another classifier.
+    /// [`ErrorKind::Overlap`] for images the bundle or its aligner has seen; [`ErrorKind::Data`] for too few images or successful
+    /// attacks; [`ErrorKind::Usage`] for attacked images where nothing is left to choose; [`ErrorKind::Mismatch`] for another
+    /// classifier.
     pub fn calibrate(
         device: &Device,
         bundle: &Bundle,
@@ -169,16 +126,22 @@ impl Filter {
             classifier: if options.self_contained { Some(EmbeddedModel::of_files(&files)?) } else { None },
         };
         let filter = Self::new(device, file, model)?;
-        let scored = filter.score("calibration images", &images.samples, &options.run, observer)?;
-        let own: HashSet<ContentHash> = scored.collected.hashes.iter().copied().collect();
-        let mut notices = scored.collected.notices.clone();
+        let clean = filter.score("calibration images", &images.samples, &options.run, observer)?;
+        let own: HashSet<ContentHash> = clean.collected.hashes.iter().copied().collect();
+        let mut notices = clean.collected.notices.clone();
         let mut note = |notice: String| {
             observer.notice(&notice);
             notices.push(notice);
         };
         let what = "the bundle or its aligner was made from";
         refuse_overlap(what, &own, &filter.file().images, options.allow_overlap, &mut note)?;
-        let fitted = filter.fit(&scored, images, options, &mut note)?;
+        let mut attacked = Vec::with_capacity(options.attacked.len());
+        for set in &options.attacked {
+            let stage = format!("attacked: {}", set.0);
+            attacked.push((filter.score(&stage, &set.1.samples, &options.run, observer)?, set));
+        }
+        let split = Split::new((clean, images), attacked, filter.routes());
+        let fitted = filter.fit(&split, options, &mut note)?;
         let mut file = filter.into_file();
         file.header = FilterHeader { notices, ..fitted };
         file.images.extend(own);
@@ -186,66 +149,57 @@ impl Filter {
     }
 
     /// The header with method, alternatives and baselines chosen and calibrated.
-    fn fit(
-        &self,
-        scored: &Scored,
-        images: &Dataset,
-        options: &CalibrateOptions,
-        note: &mut dyn FnMut(String),
-    ) -> Result<FilterHeader> {
+    fn fit(&self, split: &Split, options: &CalibrateOptions, note: &mut dyn FnMut(String)) -> Result<FilterHeader> {
         let (alpha, strata) = (options.false_reject_rate, self.strata());
         if strata.is_empty() {
             let message = "no class has enough correct and enough defective images for a filter";
             return Err(Error::new(ErrorKind::Data, message).hint("build the bundle from more images"));
         }
-        let labels: Vec<_> = scored.collected.indices.iter().map(|&index| images.samples[index].label).collect();
-        let keys: Vec<_> = scored.collected.hashes.iter().copied().zip(labels.iter().copied()).collect();
-        let split = Split {
-            scored,
-            wrong: labels.iter().zip(&scored.predictions).map(|(label, found)| *label != Some(*found)).collect(),
-            strata: scored.predictions.iter().map(|&class| self.routes()[class].ok()).collect(),
-            order: ContentOrder::new(&keys),
-        };
-        let heatmaps = configurations()
-            .into_iter()
-            .map(|(distance, scores)| Ok(((distance, scores), self.heatmap_scores(scored, distance, scores)?)));
+        for (name, unmatched) in split.sets.iter().filter(|(_, unmatched)| *unmatched > 0) {
+            note(format!("{name}: {unmatched} attacked images have no original among the calibration images"));
+        }
+        let heatmaps = configurations().into_iter().map(|(distance, scores)| {
+            let of = |scored: &Scored| self.heatmap_scores(scored, distance, scores);
+            Ok(((distance, scores), split.scored.iter().map(of).collect::<Result<_>>()?))
+        });
         let heatmaps = Heatmaps(heatmaps.collect::<Result<_>>()?);
 
-        let all = split.order.rows();
         let [first, second] = split.halves();
         let open = options.open();
-        let rows = split.eligible(&first);
-        let examples = split.examples(&rows);
+        let places = split.places(&first);
+        let examples = split.examples(&places);
         let is_given = open.len() == 1 && !open[0].2;
         let suffices = examples.suffice() && split.suffices(&second, &strata, alpha);
+        check_attacked(&examples, is_given)?;
         if !is_given && !suffices {
             let message = format!(
                 "choosing by one half of the images takes {LEAST_TO_CHOOSE} misclassified and {LEAST_TO_CHOOSE} correct ones there, and \
                  enough correct ones in the other half for a false-reject rate of {alpha}"
             );
-            if options.combine == Some(true) {
-                let hint = "calibrate on more images, or with --combine never";
+            if options.combine == Some(true) || !split.sets.is_empty() {
+                let hint = "calibrate on more images, or with --combine never and without attacked images";
                 return Err(Error::new(ErrorKind::Data, message).hint(hint));
             }
             note(format!("{message}: too few, so the filter's distance, scores and combination are the default ones"));
         }
         let is_chosen = !is_given && suffices;
-        let choice = if is_chosen { Some(heatmaps.choose(&open, &examples, &rows)?) } else { None };
-        let threshold_rows = if is_chosen { second } else { all };
+        let choice = if is_chosen { Some(heatmaps.choose(&open, &examples, &places)?) } else { None };
+        let threshold_rows = if is_chosen { second } else { split.all() };
 
         let correct = split.correct(&threshold_rows);
         let calibrated = |distance: Distance, scores: ScoreMode, is_combined: bool| -> Result<Method> {
-            let heatmap = heatmaps.of(distance, scores);
-            let on = |rows: &[usize]| rows.iter().map(|&row| heatmap[row]).collect::<Vec<_>>();
-            let combination = if is_combined { Some(examples.fit(&on(&rows))?) } else { None };
+            let heatmap = heatmaps.at(distance, scores, &places);
+            let combination = if is_combined { Some(examples.fit(&heatmap)?) } else { None };
+            let clean: Vec<Place> = correct.iter().map(|&row| (0, row)).collect();
+            let heatmap = heatmaps.at(distance, scores, &clean);
             let mut method =
                 Method { distance, scores, combination, calibration: Calibration { own: None, pooled: None } };
-            let score = |row: usize| {
-                let score = method.score(heatmap[row], log_odds(scored.logits.row(row)));
+            let score = |(&(source, row), &heatmap): (&Place, &Option<f64>)| {
+                let score = method.score(heatmap, split.log_odds((source, row)));
                 // Images of a class without its maps are rejected whatever the threshold is.
-                Some((split.strata[row]?, score.unwrap_or(f64::INFINITY)))
+                Some((split.stratum(row)?, score.unwrap_or(f64::INFINITY)))
             };
-            let suspicions: Vec<(Stratum, f64)> = correct.iter().filter_map(|&row| score(row)).collect();
+            let suspicions: Vec<(Stratum, f64)> = clean.iter().zip(&heatmap).filter_map(score).collect();
             method.calibration = Calibration::fit(&suspicions, &strata, alpha)?;
             Ok(method)
         };
@@ -271,7 +225,8 @@ impl Filter {
             ));
         }
         for baseline in Baseline::ALL {
-            let suspicions: Vec<f64> = correct.iter().map(|&row| baseline.suspicion(scored.logits.row(row))).collect();
+            let suspicions: Vec<f64> =
+                correct.iter().map(|&row| baseline.suspicion(split.scored[0].logits.row(row))).collect();
             let threshold = Threshold::fit(&suspicions, alpha)?;
             header.baselines.insert(baseline.name().to_owned(), threshold);
         }
@@ -279,25 +234,49 @@ impl Filter {
     }
 }
 
-/// The heatmap scores of all calibration images by every distance of raw and of centred scores.
-struct Heatmaps(HashMap<(Distance, ScoreMode), Vec<Option<f64>>>);
+/// Refuses attacked images where there is nothing to choose, or too few of a set to choose by.
+fn check_attacked(examples: &Examples, is_given: bool) -> Result<()> {
+    let Some(first) = examples.kinds.get(1) else { return Ok(()) };
+    if is_given {
+        let message = format!("{first}: attacked images have no say where distance, scores and combination are given");
+        return Err(Error::new(ErrorKind::Usage, message).hint("leave one of them to be chosen, or the images out"));
+    }
+    for (kind, name) in examples.kinds.iter().enumerate().skip(1) {
+        let found = examples.count(Some(kind));
+        if found < LEAST_TO_CHOOSE {
+            let message = format!(
+                "{name}: {found} successful attacks on correctly classified images of the half to choose by, expected \
+                 {LEAST_TO_CHOOSE}"
+            );
+            let hint = "give more attacked versions of the calibration images, of the same class folders and names";
+            return Err(Error::new(ErrorKind::Data, message).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// The heatmap scores of all calibration images, of the clean ones and of each set of attacked ones, by every distance of raw and of
+/// centred scores.
+struct Heatmaps(HashMap<(Distance, ScoreMode), Vec<Vec<Option<f64>>>>);
 
 impl Heatmaps {
-    fn of(&self, distance: Distance, scores: ScoreMode) -> &[Option<f64>] {
-        &self.0[&(distance, scores)]
+    fn at(&self, distance: Distance, scores: ScoreMode, places: &[Place]) -> Vec<Option<f64>> {
+        let all = &self.0[&(distance, scores)];
+        places.iter().map(|&(source, row)| all[source][row]).collect()
     }
 
-    /// Cross-validates what is `open` on the images `rows`, which are the `examples`.
-    fn choose(&self, open: &[(Distance, ScoreMode, bool)], examples: &Examples, rows: &[usize]) -> Result<Choice> {
+    /// Cross-validates what is `open` on the images at `places`, which are the `examples`.
+    fn choose(&self, open: &[(Distance, ScoreMode, bool)], examples: &Examples, places: &[Place]) -> Result<Choice> {
         let candidate = |&(distance, scores, combined): &(Distance, ScoreMode, bool)| {
-            let heatmap = self.of(distance, scores);
-            let heatmap: Vec<Option<f64>> = rows.iter().map(|&row| heatmap[row]).collect();
-            Ok(Candidate { distance, scores, combined, auroc: examples.cross_validate(&heatmap, combined)? })
+            let (auroc, kinds) = examples.cross_validate(&self.at(distance, scores, places), combined)?;
+            Ok(Candidate { distance, scores, combined, auroc, kinds })
         };
-        let misclassified = examples.wrong.iter().filter(|&&wrong| wrong).count() as u64;
+        let count = |kind: Option<usize>| examples.rows_of(kind).count() as u64;
+        let attacked = examples.kinds.iter().enumerate().skip(1);
         Ok(Choice {
-            correct: rows.len() as u64 - misclassified,
-            misclassified,
+            correct: count(None),
+            misclassified: count(Some(0)),
+            attacked: attacked.map(|(kind, name)| (name.clone(), count(Some(kind)))).collect(),
             candidates: open.iter().map(candidate).collect::<Result<_>>()?,
         })
     }

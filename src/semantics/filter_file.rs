@@ -23,8 +23,8 @@ use crate::tensor::Tensor;
 use crate::weights::Weights;
 
 /// The version of the filters that this program writes and reads. Version 1 held the maps of one kind of scores and neither a
-/// combination nor alternatives.
-pub const FILTER_SCHEMA: u32 = 2;
+/// combination nor alternatives, version 2 a combination for misclassified images alone.
+pub const FILTER_SCHEMA: u32 = 3;
 
 /// Key of the JSON header in the file's metadata.
 const HEADER: &str = "heatlens_filter";

@@ -47,6 +47,7 @@ mod responsible;
 mod ridge;
 mod scores;
 mod sets;
+mod split;
 pub mod statistics;
 mod suggest;
 mod tally;
@@ -85,7 +86,7 @@ pub use lint::{Biased, Inseparable, Lint, LintOptions, PromptFault, Synonyms};
 pub use localize::{Evidence, HeatmapRule, Localization, LocalizeOptions, Oracle, SHORTFALL, Sample, localize};
 pub use logistic::{Logistic, RIDGE};
 pub use manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE};
-pub use method::{Combination, Method};
+pub use method::{Combination, KindOdds, Method};
 pub use metrics::{Accuracy, COVERAGES, CoveragePoint, Detection, Ranking, Selective};
 pub use plants::{
     BestShortfall, KindLocalization, LocalizationEvaluation, LocalizationInputs, LostConcept, OracleRow, Origin, Plant,

@@ -37,6 +37,20 @@ fn list_twice(folder: &Path) {
     }
 }
 
+/// "Attacks" on the pictures of a folder: in the place of each a picture of another class.
+fn swap(images: &Path, to: &Path) {
+    let mut files: Vec<(Vec<u8>, PathBuf)> =
+        walk(images).into_iter().map(|file| (fs::read(&file).unwrap(), file)).collect();
+    files.sort();
+    for (at, (_, file)) in files.iter().enumerate() {
+        let mut others = files.iter().cycle().skip(at + 1);
+        let (bytes, _) = others.find(|(_, other)| other.parent() != file.parent()).unwrap();
+        let file = to.join(file.strip_prefix(images).unwrap());
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+}
+
 /// Calibrates on a folder of pictures, of which the bundle has seen some.
 fn calibrate(images: &Path, filter: &Path, more: &[&str]) -> Value {
     let bundle = path("bundle");
@@ -95,6 +109,83 @@ fn what_is_not_given_is_chosen_by_one_half_whatever_the_order_and_the_batch() {
 }
 
 #[test]
+fn attacks_count_as_much_as_mistakes_whatever_the_order_and_the_batch() {
+    let root = tempfile::tempdir().unwrap();
+    let [images, moved, attacked, attacked_moved] =
+        ["images", "moved", "attacked", "attacked-moved"].map(|name| root.path().join(name));
+    pool(&images, |_, name| name.to_owned());
+    pool(&moved, |number, _| format!("{:04}.png", 7919 * (number + 1) % 1009));
+    swap(&images, &attacked);
+    swap(&moved, &attacked_moved);
+    let filter = root.path().join("model.heatlens");
+    let set = |folder: &Path| format!("swapped={}", folder.display());
+    let found = calibrate(&images, &filter, &["--attacked", &set(&attacked)]);
+    let again = calibrate(&moved, &filter, &["--attacked", &set(&attacked_moved), "--batch", "5"]);
+    for key in ["choice", "distance", "scores", "combination", "calibration", "alternatives", "baselines"] {
+        assert_eq!(found[key], again[key], "{key}");
+    }
+    let choice = &found["choice"];
+    assert_eq!(choice["attacked"][0][0], "swapped");
+    let attacks = choice["attacked"][0][1].as_u64().unwrap();
+    assert!(
+        (10..=choice["correct"].as_u64().unwrap()).contains(&attacks),
+        "those of one half that succeeded: {choice}"
+    );
+    for candidate in choice["candidates"].as_array().unwrap() {
+        let kinds: Vec<f64> =
+            candidate["kinds"].as_array().unwrap().iter().map(|kind| kind.as_f64().unwrap()).collect();
+        let mean = kinds.iter().sum::<f64>() / 2.0;
+        assert!(
+            kinds.len() == 2 && (candidate["auroc"]["value"].as_f64().unwrap() - mean).abs() < 1e-12,
+            "{candidate}"
+        );
+    }
+    let always = ["--combine", "always", "--attacked", &set(&attacked)];
+    let kinds = &calibrate(&images, &filter, &always)["combination"]["kinds"];
+    assert_eq!((&kinds[0]["kind"], &kinds[1]["kind"]), (&"misclassified".into(), &"swapped".into()));
+    assert_eq!(kinds[1]["images"].as_u64(), Some(attacks));
+    let evaluate = [
+        "evaluate",
+        "filter",
+        "--filter",
+        filter.to_str().unwrap(),
+        "--images",
+        images.to_str().unwrap(),
+        "--allow-overlap",
+    ];
+    assert!(fixture().run(&evaluate).contains("+ softmax *"));
+}
+
+#[test]
+fn attacks_that_have_no_say_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let [images, attacked, few] = ["images", "attacked", "few"].map(|name| root.path().join(name));
+    pool(&images, |_, name| name.to_owned());
+    swap(&images, &attacked);
+    for (number, file) in walk(&attacked).into_iter().enumerate().filter(|(number, _)| number % 8 == 0) {
+        // Every other one is of no picture that there is.
+        let to = few.join(file.strip_prefix(&attacked).unwrap());
+        let to = if number % 16 == 0 { to } else { to.with_file_name("unheard-of.png") };
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&file, to).unwrap();
+    }
+    let (bundle, filter) = (path("bundle"), root.path().join("model.heatlens").display().to_string());
+    let refused = |set: &Path, more: &[&str]| {
+        let set = format!("swapped={}", set.display());
+        let args = ["calibrate", &bundle, "--images", images.to_str().unwrap(), "--attacked", &set, "-o", &filter];
+        let output = heatlens().args(args).args(["--false-reject-rate", "0.1", "--allow-overlap"]).args(more).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let stderr = refused(&few, &[]);
+    assert!(stderr.contains("swapped:") && stderr.contains("successful attacks on correctly classified"), "{stderr}");
+    assert!(stderr.contains("have no original among the calibration images") && stderr.contains("hint:"), "{stderr}");
+    let stderr = refused(&attacked, &["--distance", "l1", "--scores", "raw", "--combine", "never"]);
+    assert!(stderr.contains("swapped: attacked images have no say where distance"), "{stderr}");
+}
+
+#[test]
 fn thresholds_are_scores_that_filter_gives_bit_for_bit() {
     let root = tempfile::tempdir().unwrap();
     let (images, filter) = (root.path().join("images"), root.path().join("model.heatlens"));
@@ -142,7 +233,7 @@ fn a_combined_score_is_made_of_its_parts() {
     pool(&images, |_, name| name.to_owned());
     let filter = root.path().join("model.heatlens");
     let header = calibrate(&images, &filter, &["--combine", "always"]);
-    let weight = |name: &str| header["combination"][name].as_f64().unwrap();
+    let weight = |name: &str| header["combination"]["kinds"][0][name].as_f64().unwrap();
     let filter = filter.to_str().unwrap();
     let lines = fixture().json_lines(&["filter", "--filter", filter, images.to_str().unwrap()]);
     let scored: Vec<&Value> = lines.iter().filter(|line| line["score"].is_number()).collect();

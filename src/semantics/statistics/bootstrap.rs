@@ -56,13 +56,10 @@ impl Bootstrap {
     /// their own.
     pub fn auroc(&self, value: f64, strata: &[[Vec<f64>; 2]]) -> Estimate {
         let sizes: Vec<usize> = strata.iter().flatten().map(Vec::len).collect();
-        let again = |scores: &[f64], times: &[u32]| -> Vec<f64> {
-            scores.iter().zip(times).flat_map(|(&score, &times)| std::iter::repeat_n(score, times as usize)).collect()
-        };
         let drawn = |times: &[Vec<u32>]| {
             let pairs = strata.iter().zip(times.chunks_exact(2));
             let groups: Vec<[Vec<f64>; 2]> =
-                pairs.map(|([a, b], times)| [again(a, &times[0]), again(b, &times[1])]).collect();
+                pairs.map(|([a, b], times)| [drawn_anew(a, &times[0]), drawn_anew(b, &times[1])]).collect();
             vec![rank_test(&groups).map_or(f64::NAN, |test| test.auroc)]
         };
         let interval = self.intervals(&sizes, drawn).remove(0);
@@ -90,6 +87,11 @@ impl Bootstrap {
         };
         (0..figures).map(interval).collect()
     }
+}
+
+/// Each of `values` as often as it was drawn.
+pub(crate) fn drawn_anew(values: &[f64], times: &[u32]) -> Vec<f64> {
+    values.iter().zip(times).flat_map(|(&value, &times)| std::iter::repeat_n(value, times as usize)).collect()
 }
 
 /// The quantile `q` of ascending values, linear between the two nearest order statistics (R's type 7, numpy's default);

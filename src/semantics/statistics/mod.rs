@@ -7,6 +7,7 @@ mod bootstrap;
 mod exact;
 mod ranks;
 
+pub(crate) use bootstrap::drawn_anew;
 pub use bootstrap::{Bootstrap, percentile};
 pub use exact::{BenjaminiHochberg, FisherExact, benjamini_hochberg, mcnemar_exact};
 pub use ranks::{RankTest, correlation_interval, null_scale, rank_test, two_sided_p};

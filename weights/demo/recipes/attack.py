@@ -17,7 +17,7 @@ from demo import DEMO, in_batches, load_classifier, load_split, normalised
 from pictures import SEED
 from vocabulary import CLASSES
 
-PER_CLASS = {"build": 8, "test": 7}
+PER_CLASS = {"build": 8, "test": 7, "calibrate": 8}
 BUDGETS = {"eps4": 4, "eps8": 8}
 
 
