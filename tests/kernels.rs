@@ -1,8 +1,7 @@
 //! Every kernel on the adapter against its f64 reference.
 
 use heatlens::gpu::{Device, DeviceOptions};
-use heatlens::kernels::Profile;
-use heatlens::kernels::cases;
+use heatlens::kernels::{Profile, cases};
 
 fn device(profile: Profile, checked_shaders: bool) -> Device {
     let options = DeviceOptions { checked_shaders, profile: Some(profile), ..DeviceOptions::default() };

@@ -22,8 +22,10 @@ fn generated_shaders_are_up_to_date() {
         ("gemm_direct_8_f16", gemm_text::direct(8, Weights::F16)),
         ("gemm_subgroup_16", gemm_text::subgroup(2, Weights::F32)),
         ("gemm_subgroup_16_f16", gemm_text::subgroup(2, Weights::F16)),
-        ("gemm_tiled_8x2", gemm_text::tiled(8, 2, Weights::F32)),
-        ("gemm_tiled_8x2_f16", gemm_text::tiled(8, 2, Weights::F16)),
+        ("gemm_tiled_8x2", gemm_text::tiled(8, 2, 64, Weights::F32)),
+        ("gemm_tiled_8x2_f16", gemm_text::tiled(8, 2, 64, Weights::F16)),
+        ("gemm_tiled_8x1", gemm_text::tiled(8, 1, 32, Weights::F32)),
+        ("gemm_tiled_8x1_f16", gemm_text::tiled(8, 1, 32, Weights::F16)),
     ];
     for (file, text) in generated {
         let path = format!("{}/shaders/{file}.wgsl", env!("CARGO_MANIFEST_DIR"));

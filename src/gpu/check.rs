@@ -1,5 +1,7 @@
 //! Kernels on a device against their f64 references: what the tests assert and `heatlens doctor` prints.
 
+use std::sync::Arc;
+
 use super::device::Device;
 use super::executable::{Executable, Input};
 use crate::error::Result;
@@ -61,12 +63,24 @@ impl KernelCheck {
 }
 
 impl Device {
-    /// Runs a case into buffers filled with NaN and compares the result with the f64 reference.
+    /// Runs a case into buffers filled with NaN and compares the result with the f64 reference: in each of the ways in which the
+    /// device's profile may run its kernel, the worst of them.
     ///
     /// # Errors
     /// As [`Device::compile`] and [`Executable::run`].
     pub fn check(&self, case: &Case) -> Result<KernelCheck> {
-        self.compile(&Plan::of_kernel(case.kernel.clone()))?.check(case)
+        let own = case.kernel.launch(self.profile());
+        let mut worst = self.compile(&Plan::of_kernel(case.kernel.clone()))?.check(case)?;
+        for variant in case.kernel.variants() {
+            if variant.profile == self.profile() && variant.launch.pipeline_key() != own.pipeline_key() {
+                let kernel = Arc::new(variant.of(case.kernel.clone()));
+                let check = self.compile(&Plan::of_kernel(kernel))?.check(case)?;
+                if check.error > worst.error {
+                    worst = check;
+                }
+            }
+        }
+        Ok(worst)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Convolution and matrix product with a fused epilogue (`shaders/gemm_direct_8.wgsl`, `shaders/gemm_subgroup_16.wgsl`,
-//! `shaders/gemm_tiled_8x2.wgsl`), also with weights in f16 (`shaders/gemm_direct_8_f16.wgsl`,
-//! `shaders/gemm_subgroup_16_f16.wgsl`, `shaders/gemm_tiled_8x2_f16.wgsl`).
+//! `shaders/gemm_tiled_8x1.wgsl`, `shaders/gemm_tiled_8x2.wgsl`), also with weights in f16 (`shaders/gemm_direct_8_f16.wgsl`,
+//! `shaders/gemm_subgroup_16_f16.wgsl`, `shaders/gemm_tiled_8x1_f16.wgsl`, `shaders/gemm_tiled_8x2_f16.wgsl`).
 //!
 //! All are one implicit GEMM: output rows are positions of the window, the inner dimension runs over its taps and input
 //! channels, and a matrix product is a 1×1 window. The shaders add the same products in the same order, in f32.
 
 use std::ops::Range;
 
-use super::{Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
+use super::{
+    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Variant, fold, pad4, params, shader, size,
+};
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
 static DIRECT_F16: Shader = shader!("gemm_direct_8_f16", reads: 4);
@@ -15,6 +17,36 @@ static SUBGROUP: Shader = shader!("gemm_subgroup_16", reads: 4);
 static SUBGROUP_F16: Shader = shader!("gemm_subgroup_16_f16", reads: 4);
 static TILED: Shader = shader!("gemm_tiled_8x2", reads: 4);
 static TILED_F16: Shader = shader!("gemm_tiled_8x2_f16", reads: 4);
+static TILED_SMALL: Shader = shader!("gemm_tiled_8x1", reads: 4);
+static TILED_SMALL_F16: Shader = shader!("gemm_tiled_8x1_f16", reads: 4);
+
+/// What a workgroup computes.
+struct Tile {
+    profile: Profile,
+    f32: &'static Shader,
+    f16: &'static Shader,
+    rows: usize,
+    /// Output channels, in vec4s.
+    columns4: usize,
+}
+
+/// Every tile, a profile's largest first. All of them add an output's products in the same order.
+static TILES: [Tile; 4] = [
+    Tile { profile: Profile::Hardware, f32: &TILED, f16: &TILED_F16, rows: 64, columns4: 16 },
+    Tile { profile: Profile::Hardware, f32: &TILED_SMALL, f16: &TILED_SMALL_F16, rows: 32, columns4: 8 },
+    Tile { profile: Profile::Software, f32: &DIRECT, f16: &DIRECT_F16, rows: 8, columns4: 8 },
+    Tile { profile: Profile::SoftwareSubgroups, f32: &SUBGROUP, f16: &SUBGROUP_F16, rows: 16, columns4: 8 },
+];
+
+/// Workgroups an image, under which a layer takes a smaller tile: fewer leave most cores of a GPU idle, and a smaller tile loads more
+/// for each multiply-add.
+const LEAST_WORKGROUPS: usize = 32;
+
+impl Tile {
+    fn workgroups(&self, rows: usize, columns4: usize) -> usize {
+        rows.div_ceil(self.rows) * columns4.div_ceil(self.columns4)
+    }
+}
 
 /// What is applied to a result before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,8 +192,18 @@ impl Gemm {
         self.window.height * self.window.width
     }
 
+    /// The largest of a profile's tiles of which one image makes enough, or the smallest. The number of images has no say: whether
+    /// an adapter's compiler adds in all tiles alike is nothing to count on.
+    fn tile(&self, profile: Profile) -> &'static Tile {
+        let (height, width) = self.output_size();
+        let is_enough = |tile: &&Tile| tile.workgroups(height * width, pad4(self.outputs) / 4) >= LEAST_WORKGROUPS;
+        let mut tiles = TILES.iter().filter(|tile| tile.profile == profile);
+        let smallest = tiles.clone().last().expect("every profile has a tile");
+        tiles.find(is_enough).unwrap_or(smallest)
+    }
+
     /// Computes the output channels of which the weights are bound: `columns` of `[0, pad4(outputs))`.
-    fn launch_columns(&self, profile: Profile, columns: &Range<usize>) -> Launch {
+    fn launch_columns(&self, tile: &Tile, columns: &Range<usize>) -> Launch {
         let (height, width) = self.output_size();
         let columns4 = columns.len() / 4;
         let params = params(&[
@@ -181,14 +223,8 @@ impl Gemm {
             size(columns.start / 4),
             size(pad4(self.outputs) / 4),
         ]);
-        let is_half = self.weights == Element::F16;
-        let (shader, tile_rows, tile_columns4) = match profile {
-            Profile::Software => (if is_half { &DIRECT_F16 } else { &DIRECT }, 8, 8),
-            Profile::SoftwareSubgroups => (if is_half { &SUBGROUP_F16 } else { &SUBGROUP }, 16, 8),
-            Profile::Hardware => (if is_half { &TILED_F16 } else { &TILED }, 64, 16),
-        };
-        let grid = fold(self.rows().div_ceil(tile_rows) * columns4.div_ceil(tile_columns4));
-        Launch { shader, constants: Vec::new(), params, grid }
+        let shader = if self.weights == Element::F16 { tile.f16 } else { tile.f32 };
+        Launch { shader, constants: Vec::new(), params, grid: fold(tile.workgroups(self.rows(), columns4)) }
     }
 }
 
@@ -230,7 +266,17 @@ impl Kernel for Gemm {
     }
 
     fn launch(&self, profile: Profile) -> Launch {
-        self.launch_columns(profile, &(0..pad4(self.outputs)))
+        self.launch_columns(self.tile(profile), &(0..pad4(self.outputs)))
+    }
+
+    /// One for each tile.
+    fn variants(&self) -> Vec<Variant> {
+        let of = |tile: &Tile| {
+            let launch = self.launch_columns(tile, &(0..pad4(self.outputs)));
+            let name = self.suffix(&launch).expect("a GEMM's shader is named by its tile");
+            Variant { name, profile: tile.profile, launch }
+        };
+        TILES.iter().map(of).collect()
     }
 
     /// Columns of the weights: each output is still one sum in the same order.
@@ -238,7 +284,8 @@ impl Kernel for Gemm {
         let rows = self.taps() * pad4(self.inputs);
         let columns = (largest / (self.weights.bytes() * rows as u64)) as usize;
         let blocks = (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))??;
-        Some(blocks.into_iter().map(|block| (block.clone(), self.launch_columns(profile, &block.columns))).collect())
+        let tile = self.tile(profile);
+        Some(blocks.into_iter().map(|block| (block.clone(), self.launch_columns(tile, &block.columns))).collect())
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {

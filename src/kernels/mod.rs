@@ -293,14 +293,18 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
         for profile in Profile::ALL {
             let launch = self.launch(profile);
             if variants.iter().all(|variant| variant.launch.pipeline_key() != launch.pipeline_key()) {
-                let suffix = launch.shader.label.strip_prefix(self.name()).and_then(|rest| rest.strip_prefix('_'));
-                variants.push(Variant { name: suffix.unwrap_or(profile.name()), profile, launch });
+                variants.push(Variant { name: self.suffix(&launch).unwrap_or(profile.name()), profile, launch });
             }
         }
         if let [only] = &mut variants[..] {
             only.name = "any";
         }
         variants
+    }
+
+    /// What a shader's name has behind the kernel's.
+    fn suffix(&self, launch: &Launch) -> Option<&'static str> {
+        launch.shader.label.strip_prefix(self.name())?.strip_prefix('_')
     }
 
     /// The output by plain loops in f64 over `reads`, padding included.

@@ -38,7 +38,7 @@ fn a_kernel_is_measured_at_any_shape_in_every_variant() {
     assert!(found["adapter"]["driver"].is_string());
     let rows = found["rows"].as_array().unwrap();
     let variants: Vec<&str> = rows.iter().map(|row| row["variant"].as_str().unwrap()).collect();
-    assert_eq!(variants[..2], ["tiled_8x2", "direct_8"]);
+    assert_eq!(variants[..3], ["tiled_8x2", "tiled_8x1", "direct_8"]);
     for row in rows {
         assert_eq!((&row["kernel"], &row["shape"], &row["passes"]), (&"gemm".into(), &"9x8x4".into(), &true.into()));
         let rate = 2.0 * 9.0 * 8.0 * 4.0 / row["median_us"].as_f64().unwrap() * 1e-3;
@@ -75,9 +75,9 @@ fn a_network_is_measured_from_the_start_of_the_program() {
         |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}: {row}");
     close(of("images_per_second"), 2e3 / of("median_ms"));
     if !row["allocated_bytes"].is_null() {
-        // Allocators round up; nothing of the network may be there twice.
+        // Nothing of the network may be there twice; buffers on which it starts may have been freed.
         let ratio = of("allocated_bytes") / of("gpu_bytes");
-        assert!((1.0..1.2).contains(&ratio), "{ratio}: {row}");
+        assert!((0.99..1.2).contains(&ratio), "{ratio}: {row}");
     }
     close(of("share_of_peak"), of("gflops") / found["peak"]["fma_gflops"].as_f64().unwrap());
     // He et al. (2015): 1.8 GMAC at 224×224; 32×32 is a 49th of it, and the head is the same.
@@ -159,7 +159,7 @@ fn the_shader_that_runs_is_printed() {
     let shader = std::fs::read_to_string(file).unwrap();
     assert_eq!(text.split_once('\n').unwrap(), ("// gemm tiled_8x2, run with no constants", shader.as_str()));
     let list = fixture().run(&["bench", "kernels", "--list"]);
-    for part in ["map_counts", "tiled_8x2, direct_8", "ROWSxINPUTSxOUTPUTS"] {
+    for part in ["map_counts", "tiled_8x2, tiled_8x1, direct_8", "ROWSxINPUTSxOUTPUTS"] {
         assert!(list.contains(part), "{part} in {list}");
     }
 }
@@ -230,7 +230,7 @@ fn what_cannot_be_measured_is_refused_by_name() {
     refused(&kernels(&["--kernel", "gemm", "--shape", "9xx8"]), 2, &["9xx8", "512x512x512"]);
     refused(&kernels(&["--kernel", "gemm", "--shape", "0x8x8"]), 2, &["rows is 0"]);
     refused(&kernels(&["--kernel", "copy_peak", "--shape", "999999999999"]), 2, &["999999999999", "binds at most"]);
-    refused(&[&TINY[..], &["--variant", "tiled_9"]].concat(), 2, &["tiled_9", "tiled_8x2, direct_8"]);
+    refused(&[&TINY[..], &["--variant", "tiled_9"]].concat(), 2, &["tiled_9", "tiled_8x2, tiled_8x1, direct_8"]);
     refused(&[&TINY[..], &["--json", "-o", "csv"]].concat(), 2, &["--json", "-o csv"]);
     refused(&[&TINY[..], &["--repeat", "0"]].concat(), 2, &["--repeat"]);
     refused(&kernels(&["--shape", "9x8x4"]), 2, &["--kernel"]);

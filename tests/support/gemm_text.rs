@@ -269,14 +269,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /// Tiles in workgroup memory: 64 lanes share a tile of `8 · rows` rows by `32 · columns` output channels, each
 /// holding `rows` rows of `columns` vec4s.
-pub(crate) fn tiled(rows: usize, columns: usize, weights: Weights) -> String {
+pub(crate) fn tiled(rows: usize, columns: usize, lanes: usize, weights: Weights) -> String {
     let (head, described, load) = (weights.head(), weights.described(), weights.at("source"));
-    let (tile_rows, tile_columns4) = (8 * rows, 8 * columns);
-    assert_eq!(tile_rows, 64, "each lane loads one row of the input tile");
+    let lane_rows = lanes / 8;
+    let (tile_rows, tile_columns4) = (lane_rows * rows, 8 * columns);
+    assert_eq!(tile_rows, lanes, "each lane loads one row of the input tile");
     let pairs =
         |text: &str| -> String { (0..rows).map(|r| each(columns, text).replace("$r", &r.to_string())).collect() };
     let sums = pairs("    var sum$r_$i = vec4<f32>(0.0);\n");
-    let loads = each(rows, "            let a$i = inputs[($iu * 8u + ty) * PITCH + k4];\n");
+    let loads = each(rows, "            let a$i = inputs[($iu * LANE_ROWS + ty) * PITCH + k4];\n")
+        .replace("LANE_ROWS", &format!("{lane_rows}u"));
     let products: String = ["x", "y", "z", "w"]
         .iter()
         .enumerate()
@@ -288,12 +290,13 @@ pub(crate) fn tiled(rows: usize, columns: usize, weights: Weights) -> String {
             weights + &pairs(&format!("            sum$r_$i += a$r.{part} * w{k}_$i;\n"))
         })
         .collect();
-    let stores = pairs("    store(first_row + $ru * 8u + ty, first_column + tx + 8u * $iu, sum$r_$i);\n");
+    let stores = pairs("    store(first_row + $ru * LANE_ROWS + ty, first_column + tx + 8u * $iu, sum$r_$i);\n")
+        .replace("LANE_ROWS", &format!("{lane_rows}u"));
     format!(
         "\
 // Convolution and matrix product{described}, for GPUs. Written by tests/support/gemm_text.rs.
 //
-// 64 lanes share a tile of {tile_rows} rows by {channels} output channels. Each step brings 16 inner channels of both operands into
+// {lanes} lanes share a tile of {tile_rows} rows by {channels} output channels. Each step brings 16 inner channels of both operands into
 // workgroup memory, where a lane reads {rows} vec4s of input and {columns} of weights for every {fmas} multiply-adds.
 
 {head}
@@ -303,7 +306,7 @@ const PITCH: u32 = 5u;
 var<workgroup> inputs: array<vec4<f32>, {input_tile}>;
 var<workgroup> weights: array<vec4<f32>, {weight_tile}>;
 {EPILOGUE}
-@compute @workgroup_size(64)
+@compute @workgroup_size({lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let column_tiles = (params.outputs4 + {last_column}u) / {tile_columns4}u;
     let index = group.y * groups.x + group.x;
@@ -343,7 +346,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 }}
             }}
         }}
-        for (var at = lane; at < {weight_tile}u; at += 64u) {{
+        for (var at = lane; at < {weight_tile}u; at += {lanes}u) {{
             let row = 4u * k + at / {tile_columns4}u;
             let column = first_column + at % {tile_columns4}u;
             let inside = row < 4u * inner4 && column < params.outputs4;
