@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use heatlens::kernels::{Profile, cases};
+use heatlens::kernels::cases;
 
 /// Rooms from the highest to the lowest, each with those it may use beside the foundation. A room's own name needn't
 /// be listed.
@@ -147,7 +147,8 @@ fn every_shader_has_a_kernel_and_a_case() {
     }
     let launched: BTreeSet<String> = cases::all()
         .iter()
-        .flat_map(|case| Profile::ALL.map(|p| case.kernel.launch(p).shader.label.to_owned()))
+        .flat_map(|case| case.kernel.variants())
+        .map(|variant| variant.launch.shader.label.to_owned())
         .collect();
     assert_eq!(launched, on_disk, "the shaders of the shape table and those on disk");
 }

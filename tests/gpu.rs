@@ -101,7 +101,11 @@ fn every_kernel_runs_and_none_can_be_wrong_unseen() {
     let device = Device::best().unwrap();
     let aligner = story.demo.align(&device).unwrap();
     let bundle = story.build(&device, &aligner, 6).unwrap();
-    bundle.localize(&device, &LocalizeOptions::default(), &Silent).unwrap();
+    let localize = |device: &Device| {
+        let found = bundle.localize(device, &LocalizeOptions::default(), &Silent)?;
+        Ok::<_, heatlens::Error>(serde_json::to_value(&found).unwrap())
+    };
+    let faults = localize(&device).unwrap();
     let filter = story.calibrate(&device, &bundle).unwrap();
     let suspicions = story.suspicions(&device, &filter).unwrap();
     assert!(suspicions.iter().any(Option::is_some));
@@ -119,6 +123,7 @@ fn every_kernel_runs_and_none_can_be_wrong_unseen() {
         let broken = without(shader);
         let goes_unseen = match shader {
             "gram" => story.demo.align(&broken).is_ok_and(|found| found.weight().data() == aligner.weight().data()),
+            "map_counts" => localize(&broken).is_ok_and(|found| found == faults),
             "map_distances" => story.suspicions(&broken, &filter).is_ok_and(|found| found == suspicions),
             _ if shader.ends_with("_f16") => {
                 in_f16.findings(&broken, &aligner).is_ok_and(|found| found == findings_in_f16)

@@ -198,7 +198,7 @@ impl Gemm {
         let (height, width) = self.output_size();
         let is_enough = |tile: &&Tile| tile.workgroups(height * width, pad4(self.outputs) / 4) >= LEAST_WORKGROUPS;
         let mut tiles = TILES.iter().filter(|tile| tile.profile == profile);
-        let smallest = tiles.clone().last().expect("every profile has a tile");
+        let smallest = tiles.clone().next_back().expect("every profile has a tile");
         tiles.find(is_enough).unwrap_or(smallest)
     }
 

@@ -1,10 +1,11 @@
-//! Heatmap aggregation (`shaders/map_counts.wgsl`).
+//! Heatmap aggregation (`shaders/map_counts.wgsl`, `shaders/map_counts_subgroup.wgsl`).
 
 use std::ops::Range;
 
 use super::{Data, Kernel, Launch, Operand, Profile, Shader, fold, pad4, params, shader, size};
 
 static SHADER: Shader = shader!("map_counts", reads: 4);
+static SUBGROUP: Shader = shader!("map_counts_subgroup", reads: 4);
 
 /// Rows that one chunk holds at most.
 const CHUNK_ROWS: usize = 256;
@@ -88,10 +89,13 @@ impl Kernel for MapCounts {
         (self.listed * self.above.len() * self.concepts) as u64
     }
 
-    fn launch(&self, _: Profile) -> Launch {
+    fn launch(&self, profile: Profile) -> Launch {
         let concepts4 = pad4(self.concepts) / 4;
         let above4 = pad4(self.above.len()) / 4;
-        let block_groups = (above4 * concepts4).div_ceil(64);
+        // Counts in both of two operands are rare enough to have no shader of their own for subgroups.
+        let is_subgroup = profile == Profile::SoftwareSubgroups && !self.joint;
+        let block_groups =
+            if is_subgroup { above4.div_ceil(8) * concepts4.div_ceil(8) } else { (above4 * concepts4).div_ceil(64) };
         let params = params(&[
             size(self.concepts),
             size(concepts4),
@@ -101,8 +105,11 @@ impl Kernel for MapCounts {
             size(self.above.len()),
             size(above4),
         ]);
-        let constants = vec![("JOINT", u32::from(self.joint))];
-        Launch { shader: &SHADER, constants, params, grid: fold(block_groups * self.chunks) }
+        let grid = fold(block_groups * self.chunks);
+        if is_subgroup {
+            return Launch { shader: &SUBGROUP, constants: Vec::new(), params, grid };
+        }
+        Launch { shader: &SHADER, constants: vec![("JOINT", u32::from(self.joint))], params, grid }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
