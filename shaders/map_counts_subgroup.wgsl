@@ -19,6 +19,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<vec4<f32>>;
+// Not read: counts in both of two operands take the other shader.
+@group(0) @binding(2) var<storage, read> other_scores: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> listed: array<u32>;
 // Group, first listed row, number of rows, 0.
 @group(0) @binding(4) var<storage, read> chunks: array<vec4<u32>>;

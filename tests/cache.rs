@@ -61,6 +61,18 @@ fn kept_text_embeddings_stand_for_running_the_tower() {
     assert_eq!(embed(Some(&cache), &prompts, &Silent), (expected, 0));
 }
 
+/// What a device of other shaders computes is nobody else's.
+#[test]
+fn a_device_of_replaced_shaders_has_no_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = include_str!("../shaders/embed_tokens.wgsl").to_owned();
+    let cache = Some(folder.path().to_owned());
+    let replaced =
+        DeviceOptions { cache, replaced_shaders: [("embed_tokens".to_owned(), source)].into(), ..Default::default() };
+    assert_eq!(Device::open(&replaced).unwrap().cache(), None);
+    assert_eq!(device(Some(folder.path())).cache(), Some(folder.path()));
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_no_obstacle() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,6 +98,11 @@ fn pipelines_are_kept_where_the_backend_can() {
     device.save_pipelines().unwrap();
     assert_eq!(files(folder.path(), "wgpu_").len(), usize::from(can));
     if let Some(file) = files(folder.path(), "wgpu_").first() {
+        let kept = std::fs::read(file).unwrap();
+        let again = self::device(Some(folder.path()));
+        again.compile(&network.record(1).unwrap()).unwrap();
+        again.save_pipelines().unwrap();
+        assert_eq!(std::fs::read(file).unwrap(), kept, "nothing was new");
         std::fs::write(file, "not what a driver wrote").unwrap();
         let again = Device::open(&DeviceOptions { cache: Some(folder.path().to_owned()), ..DeviceOptions::default() });
         again.unwrap().compile(&network.record(1).unwrap()).unwrap();
@@ -110,11 +127,12 @@ fn the_program_keeps_where_it_is_told_and_measures_from_nothing() {
     run(&embed, &[("HEATLENS_CACHE", Path::new("variable"))]);
     assert_eq!(files(&root.join("variable"), "text-").len(), 1);
     run(&[&embed[..], &["--no-cache", "--cache", "unused"]].concat(), &[]);
+    run(&embed, &[("HEATLENS_CACHE", Path::new("unused")), ("HEATLENS_NO_CACHE", Path::new("1"))]);
     run(&["bench", "peak", "--repeat", "1", "--cache", "unused"], &[]);
     assert!(!root.join("unused").exists() && !root.join("usual/heatlens").exists());
     #[cfg(target_os = "linux")]
     {
-        run(&embed, &[]);
+        run(&embed, &[("HEATLENS_CACHE", Path::new("")), ("HEATLENS_NO_CACHE", Path::new("0"))]);
         assert_eq!(files(&root.join("usual/heatlens"), "text-").len(), 1);
     }
 }

@@ -48,7 +48,7 @@ fn commands(lines: &str) -> Vec<Vec<String>> {
 
 fn run(args: &[String]) -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_heatlens"));
-    let output = program.args(args).current_dir(root()).env("HEATLENS_NO_CACHE", "true").output().unwrap();
+    let output = program.args(args).current_dir(root()).env("HEATLENS_NO_CACHE", "1").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()

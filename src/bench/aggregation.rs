@@ -56,6 +56,10 @@ pub fn aggregation(device: &Device, options: &AggregationOptions, observer: &dyn
         let message = format!("{images} images with {concepts} concepts make no map");
         return Err(Error::new(ErrorKind::Usage, message).hint("use --concepts 2 and --images 1 or more"));
     }
+    if concepts.checked_mul(images).is_none_or(|scores| u32::try_from(scores).is_err()) {
+        let message = format!("{images} images with {concepts} concepts are 2³² scores or more");
+        return Err(Error::new(ErrorKind::Usage, message).hint("use fewer --images or --concepts"));
+    }
     // Few distinct values, so that there are ties.
     let values = noise(3, images * concepts).iter().map(|value| (1e3 * value).round()).collect();
     let scores = Tensor::new([images, concepts], values);

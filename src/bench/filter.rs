@@ -20,6 +20,9 @@ use crate::tensor::Tensor;
 /// Maps that an image is compared with: correct, false alarm, adversarial.
 const MAPS: usize = 3;
 
+/// Bytes of maps at most: they are in the host's memory several times while they are made.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// The width of CLIP ViT-B/32's embeddings.
 const EMBEDDING: usize = 512;
 
@@ -129,6 +132,13 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
         return Err(Error::new(ErrorKind::Usage, message).hint("use --arch resnet18 or resnet50"));
     };
     let [features, classes] = [output.features, output.logits].map(|var| forward.shape(var).channels);
+    let bytes = (classes * MAPS * 4) as u64 * (concepts as u64).saturating_pow(2);
+    if bytes > MOST_BYTES {
+        let message = format!(
+            "{concepts} concepts make maps of {bytes} bytes for {classes} classes, expected at most {MOST_BYTES}"
+        );
+        return Err(Error::new(ErrorKind::Usage, message).hint("use fewer --concepts"));
+    }
     let work = Work::new(features, concepts, classes);
     work.record(&mut whole, with_filter.features, with_filter.logits);
     let mut alone = Plan::new(1);

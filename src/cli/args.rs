@@ -4,6 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use heatlens::dataset::{BadImages, Dataset, DatasetOptions};
 use heatlens::gpu::{AdapterChoice, DeviceOptions, Power};
@@ -40,12 +41,15 @@ pub(crate) struct Global {
     /// [default: f32, or what the bundle or filter was made with]
     #[arg(long, global = true, value_name = "f32|f16")]
     pub(crate) precision: Option<Precision>,
-    /// Keep text embeddings and compiled pipelines in this folder [default: heatlens in the user's folder for caches]
+    /// Keep text embeddings and compiled pipelines in this folder, which bench doesn't use [default: heatlens in the user's folder
+    /// for caches]
     #[arg(long, global = true, value_name = "DIR", env = "HEATLENS_CACHE", hide_env_values = true)]
-    pub(crate) cache: Option<PathBuf>,
+    #[arg(value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    cache: Option<PathBuf>,
     /// Neither use nor keep text embeddings and compiled pipelines of other runs, whatever --cache says
     #[arg(long, global = true, env = "HEATLENS_NO_CACHE", hide_env_values = true)]
-    pub(crate) no_cache: bool,
+    #[arg(value_parser = FalseyValueParser::new())]
+    no_cache: bool,
     /// Show neither progress nor notices, errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
@@ -119,7 +123,8 @@ impl Global {
     /// The folder that later runs find text embeddings and pipelines in.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
         let usual = || Some(dirs::cache_dir()?.join("heatlens"));
-        if self.no_cache { None } else { self.cache.clone().or_else(usual) }
+        let given = self.cache.clone().filter(|folder| !folder.as_os_str().is_empty());
+        if self.no_cache { None } else { given.or_else(usual) }
     }
 
     /// Which adapter to open, and how, without a cache.

@@ -65,11 +65,19 @@ pub struct DeviceOptions {
     /// Memory that one plan may take, weights included, in bytes. Where it isn't said: [`MEMORY_SHARE`] of what is free on
     /// adapters that compute in the system's memory; on others what the driver gives.
     pub memory: Option<u64>,
-    /// A folder, made where it's missing, in which compiled pipelines and text embeddings are kept between runs; none = they aren't.
+    /// A folder, made where it's missing, in which compiled pipelines and text embeddings are kept between runs; none = they aren't. Only
+    /// this user may write to it: drivers trust what they find there. A device whose shaders are replaced or checked has none.
     pub cache: Option<PathBuf>,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.
     pub replaced_shaders: BTreeMap<String, String>,
+}
+
+impl DeviceOptions {
+    /// The cache of a device that computes what any other of its adapter does.
+    pub(super) fn own_cache(&self) -> Option<&PathBuf> {
+        self.cache.as_ref().filter(|_| self.replaced_shaders.is_empty() && !self.checked_shaders)
+    }
 }
 
 /// What is known of an adapter.

@@ -73,7 +73,7 @@ impl Device {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
         let mut pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
-        if let Some(folder) = &options.cache {
+        if let Some(folder) = options.own_cache() {
             pipelines.keep_in(folder, &device, &adapter.get_info());
         }
         Ok(Self::new(summary, profile, pipelines, (device, queue), options))
@@ -118,7 +118,7 @@ impl Device {
         let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let binding = binding.min(options.max_binding_bytes.unwrap_or(u64::MAX));
         let (dispatches, uploads) = (Mutex::default(), Mutex::default());
-        let (memory, cache) = (options.memory, options.cache.clone());
+        let (memory, cache) = (options.memory, options.own_cache().cloned());
         let submissions = AtomicU64::default();
         Self(Arc::new(Shared {
             device,

@@ -40,6 +40,7 @@ pub struct Executable {
     values: Vec<wgpu::Buffer>,
     /// Buffers that results are read back through, those that no run holds: one for each run in flight.
     readbacks: Mutex<Vec<wgpu::Buffer>>,
+    readback_bytes: u64,
     bytes: u64,
     pub(super) running: Mutex<()>,
 }
@@ -155,8 +156,8 @@ impl Device {
         let outputs = named(plan.outputs());
         let accumulating = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.accumulates());
         let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
-        let readback_bytes: u64 = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum();
-        let readback = self.readback_buffer(readback_bytes.max(4));
+        let readback_bytes = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum::<u64>().max(4);
+        let readback = self.readback_buffer(readback_bytes);
         Executable {
             device: self.clone(),
             steps,
@@ -166,6 +167,7 @@ impl Device {
             values: buffers,
             bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
             readbacks: Mutex::new(vec![readback]),
+            readback_bytes,
             running: Mutex::default(),
         }
     }
@@ -222,7 +224,8 @@ impl Executable {
         }
     }
 
-    /// Uploads the inputs, runs every dispatch in one compute pass of one submission, and reads the outputs back.
+    /// Uploads the inputs, runs every dispatch in one submission (several where their work might try a watchdog's patience), and
+    /// reads the outputs back.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if the inputs aren't the plan's, by name, type and length; [`ErrorKind::Device`] if the
@@ -240,16 +243,11 @@ impl Executable {
         let _one_at_a_time = lock(&self.running);
         self.device.shared().checked("running a plan", || {
             self.upload(inputs)?;
-            let size = self.readback_bytes().max(4);
             let spare = lock(&self.readbacks).pop();
-            let readback = spare.unwrap_or_else(|| self.device.readback_buffer(size));
+            let readback = spare.unwrap_or_else(|| self.device.readback_buffer(self.readback_bytes));
             let submission = self.submit(&readback);
             Ok(Run { executable: self, readback, submission })
         })
-    }
-
-    fn readback_bytes(&self) -> u64 {
-        self.outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum()
     }
 
     /// Uploads the inputs without running anything.

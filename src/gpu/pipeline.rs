@@ -38,6 +38,8 @@ pub(super) struct Pipelines {
 struct Kept {
     cache: wgpu::PipelineCache,
     file: PathBuf,
+    /// What the file holds.
+    written: Mutex<Option<Vec<u8>>>,
     /// Whether something was compiled that the file may not have.
     is_stale: AtomicBool,
 }
@@ -54,14 +56,15 @@ impl Pipelines {
         let Some(name) = wgpu::util::pipeline_cache_key(info).filter(|_| is_possible) else {
             return;
         };
-        let file = folder.join(name);
+        let file = folder.join(format!("{name}_{}", env!("CARGO_PKG_VERSION")));
         let data = std::fs::read(&file).ok();
         let descriptor =
             wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data: data.as_deref(), fallback: true };
         #[expect(unsafe_code, reason = "wgpu can't prove that a file holds what it once wrote there")]
-        // SAFETY: the file is this program's own, in the user's own cache, and written whole or not at all.
+        // SAFETY: the file is this program's own, in a folder that only its user writes to (`DeviceOptions::cache`), and written whole
+        // or not at all.
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-        self.kept = Some(Kept { cache, file, is_stale: AtomicBool::new(false) });
+        self.kept = Some(Kept { cache, file, written: Mutex::new(data), is_stale: AtomicBool::new(false) });
     }
 
     /// Writes what was compiled since.
@@ -69,14 +72,21 @@ impl Pipelines {
     /// # Errors
     /// [`ErrorKind::Io`] naming the file.
     pub(super) fn save(&self) -> Result<()> {
-        let Some(kept) = self.kept.as_ref().filter(|kept| kept.is_stale.swap(false, Ordering::Relaxed)) else {
+        let Some(kept) = self.kept.as_ref().filter(|kept| kept.is_stale.load(Ordering::Relaxed)) else {
             return Ok(());
         };
-        let Some(data) = kept.cache.get_data() else { return Ok(()) };
-        if let Some(folder) = kept.file.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let data = kept.cache.get_data();
+        let mut written = lock(&kept.written);
+        if data.is_some() && *written != data {
+            let bytes = data.as_deref().unwrap_or_default();
+            if let Some(folder) = kept.file.parent() {
+                std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+            }
+            write_atomic(&kept.file, |file| file.write_all(bytes).map_err(|e| Error::io(&kept.file, e)))?;
+            *written = data;
         }
-        write_atomic(&kept.file, |file| file.write_all(&data).map_err(|e| Error::io(&kept.file, e)))
+        kept.is_stale.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn get(&self, shared: &Shared, launches: &[&Launch]) -> Result<Vec<Arc<Pipeline>>> {

@@ -314,3 +314,23 @@ impl Kernel for Gemm {
         output
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_follows_from_one_images_rows() {
+        let layer = |images, edge, inputs, outputs| {
+            let (window, activation) = (Window { height: 1, width: 1, stride: 1, padding: 0 }, Activation::Relu);
+            let (weights, residual) = (Element::F32, false);
+            let kernel =
+                Gemm { images, height: edge, width: edge, inputs, outputs, window, activation, weights, residual };
+            kernel.launch(Profile::Hardware).shader.label
+        };
+        for images in [1, 64] {
+            assert_eq!(layer(images, 56, 64, 256), "gemm_tiled_8x2", "{images} images");
+            assert_eq!(layer(images, 7, 512, 512), "gemm_tiled_8x1", "{images} images");
+        }
+    }
+}

@@ -34,6 +34,9 @@ pub(crate) fn count_joint(
     count(device, scores, Some(other), groups)
 }
 
+/// Comparisons that one dispatch makes at most, or an operating system might take it for a hang.
+const MOST_COMPARISONS: usize = 100_000_000_000;
+
 /// How much of the counting one dispatch does: its scores and its counts both fit the adapter.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
@@ -48,11 +51,12 @@ impl Tile {
     fn new(device: &Device, concepts: usize) -> Self {
         let largest = device.limits().binding;
         let counts = (largest.min(LARGEST_RESULT) / 4) as usize;
-        let above = (counts / concepts.max(1) / 4 * 4).max(4).min(concepts);
+        let above = counts / concepts.max(1);
+        let row_bytes = 4 * concepts.next_multiple_of(4).max(4) as u64;
         Self {
             groups: (counts / (concepts * concepts).max(1)).max(1),
-            above,
-            rows: ((largest / (4 * concepts.next_multiple_of(4)).max(4) as u64) as usize).max(1),
+            above: if above >= concepts { concepts } else { (above / 4 * 4).max(4) },
+            rows: ((largest / row_bytes) as usize).min(MOST_COMPARISONS / counts.max(1)).max(1),
         }
     }
 }

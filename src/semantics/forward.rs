@@ -209,7 +209,7 @@ impl<'a> Compiled<'a> {
     ///
     /// # Errors
     /// Those of `batches`, `each` and the device; [`ErrorKind::Data`] naming the image whose outputs aren't finite. What was submitted
-    /// before an error is handed over first.
+    /// before an error of `batches` is handed over first; after another error the batch in flight is dropped.
     pub(crate) fn run_batches(
         &self,
         samples: &[Sample],

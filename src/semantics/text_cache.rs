@@ -17,7 +17,7 @@ use crate::models::Clip;
 use crate::plan::Plan;
 use crate::progress::Observer;
 
-/// Rows a file holds at most: those of the last run, then of earlier ones.
+/// Rows a file holds at most, 136 MB at 512 values: those of the last run, then of earlier ones.
 const MOST: usize = 1 << 16;
 
 /// A prompt's place in the cache.
@@ -104,7 +104,9 @@ fn tower(device: &Device, clip: &Clip) -> String {
     let ids = plan.input_indices("ids", clip.text().context());
     clip.text().record(&mut plan, ids);
     let mut hash = Sha256::new();
-    hash.update(format!("{} {} {} {}", env!("CARGO_PKG_VERSION"), device.summary(), clip.sha256(), clip.precision()));
+    let (adapter, compiler) = (device.summary(), &device.summary().shader_compiler);
+    let version = env!("CARGO_PKG_VERSION");
+    hash.update(format!("{version} {adapter} {compiler} {} {}", clip.sha256(), clip.precision()));
     for dispatch in plan.dispatches() {
         let launch = dispatch.kernel.launch(device.profile());
         hash.update(launch.shader.source);

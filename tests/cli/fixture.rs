@@ -34,7 +34,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::make);
 pub(crate) fn program() -> process::Command {
     let mut command = process::Command::new(env!("CARGO_BIN_EXE_heatlens"));
     command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
-    command.env("HEATLENS_NO_CACHE", "true");
+    command.env("HEATLENS_NO_CACHE", "1");
     command
 }
 

@@ -267,7 +267,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     )
 }
 
-/// Tiles in workgroup memory: 64 lanes share a tile of `8 · rows` rows by `32 · columns` output channels, each
+/// Tiles in workgroup memory: `lanes` lanes share a tile of `lanes / 8 · rows` rows by `32 · columns` output channels, each
 /// holding `rows` rows of `columns` vec4s.
 pub(crate) fn tiled(rows: usize, columns: usize, lanes: usize, weights: Weights) -> String {
     let (head, described, load) = (weights.head(), weights.described(), weights.at("source"));

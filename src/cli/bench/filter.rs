@@ -18,7 +18,7 @@ use crate::cli::output::{Align, Outcome};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   heatlens bench filter
-  heatlens bench filter --arch resnet50 --concepts 1000 --json")]
+  heatlens bench filter --arch resnet50 --concepts 200 --json")]
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
