@@ -6,15 +6,17 @@
     python benches/peers/peers.py --heatlens target/release/heatlens --rust PEERS/release
 
 Every measurement is a process of its own, so that the first result counts from the start of a program: importing the library, loading
-the model's file (onnxruntime) or making random weights (the others), compiling shaders, tuning kernels, one run. Caches are empty:
-Mesa's of shaders is off, and what is kept in the home folder, the cache folder or the current one (onnxruntime, burn's tuning) begins in
-a new empty folder. Rounds go over all peers in turns; a round's figure is the median of its runs after one that doesn't count, the table's
-is the median of the rounds. A run takes its input from memory and brings its result back.
+the model's file (onnxruntime) or making random weights (the others), compiling shaders, tuning kernels, one run. Caches are empty: Mesa's of
+shaders is off, and every process has a new empty folder as its home, its cache folder and its current one. Rounds go over all peers in
+turns; a round's figure is the median of its runs after one that doesn't count, the table's is the median of the rounds. A peer whose first
+result takes over a minute has one round. A run takes its input from memory and brings its result back.
 
-Networks have random weights: nothing is downloaded. Inputs of peers are f32 pixels; heatlens uploads bytes and normalises them. Prompts have
-77 tokens, the last of which is their end; meganeura and burn are told so, the others look for it. GPU peers take the first adapter, CPU
-peers all cores. Peers have their documented settings: onnxruntime its full graph optimisation; burn fusion, tuning and its SPIR-V compiler;
-meganeura what it gives an inference session. A peer that can't run a row has its error in the table instead of times.
+Networks have random weights: nothing is downloaded. Inputs of peers are f32 pixels; heatlens uploads bytes and normalises them. Prompts
+have 77 tokens, the last of which is their end; burn and meganeura are told so, the others look for it. meganeura gets the vision
+transformer's picture cut into patches, and a ResNet's norms folded into its weights, as its own models have it. GPU peers take their default
+adapter, CPU peers all cores. Peers have their documented settings: onnxruntime its full graph optimisation, burn fusion and tuning,
+meganeura those of an inference session. burn compiles by way of WGSL; built with `--features spirv` it uses its own compiler on Vulkan,
+under which Mesa 25.0's llvmpipe crashes. A peer that can't run a row has its error in the table instead of times.
 
 `--rows` and `--peers` repeat a part: `--rows vit-b-32-text --peers burn meganeura`. heatlens is always measured, as what the ratios are to.
 """
@@ -22,6 +24,7 @@ meganeura what it gives an inference session. A peer that can't run a row has it
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -47,7 +50,9 @@ PROVIDERS = {"onnxruntime-webgpu": "WebGpuExecutionProvider", "onnxruntime CPU":
 RUST = ["burn", "meganeura"]
 PEERS = ["heatlens", "onnxruntime-webgpu", *RUST, "onnxruntime CPU", "PyTorch CPU"]
 # Seconds after which a peer counts as one that doesn't run.
-PATIENCE = 900
+PATIENCE = 1800
+# Milliseconds of a first result over which one round has to do.
+SLOW = 60_000
 
 
 def network(arch):
@@ -137,26 +142,28 @@ def command(name, row, options, model):
             "--run", name, row.arch, str(row.size), str(row.batch), model]
 
 
-def told(stderr):
-    """What a program said of its failure: the message of its panic or exception, in one line."""
+def failure(code, stderr):
+    """How a program ended, with the message of its panic or exception, in one line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     panics = [number for number, line in enumerate(lines) if "panicked at" in line]
     if panics:
         lines = lines[: panics[0] + 2]
-    return " ".join(lines[-1:])[:300].replace("|", "\\|") or "nothing"
+    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ": ".join(["fails", end, *lines[-1:]])[:300].replace("|", "\\|")
 
 
 def measured(name, row, options, model, folder):
     """The times of one process, or why there are none."""
     caches = tempfile.mkdtemp(dir=folder)
-    environment = {**os.environ, "MESA_SHADER_CACHE_DISABLE": "true", "XDG_CACHE_HOME": caches, "HOME": caches}
+    environment = {**os.environ, "MESA_SHADER_CACHE_DISABLE": "true",
+                   **{name: caches for name in ("HOME", "XDG_CACHE_HOME", "HEATLENS_CACHE")}}
     try:
         found = subprocess.run(command(name, row, options, model), env=environment, cwd=caches, timeout=PATIENCE,
                                capture_output=True, encoding="utf-8", errors="replace")
     except subprocess.TimeoutExpired:
         return f"no result in {PATIENCE} s"
     if found.returncode != 0:
-        return f"fails ({found.returncode}): {told(found.stderr)}"
+        return failure(found.returncode, found.stderr)
     result = json.loads(found.stdout)
     return result["rows"][0] if name == "heatlens" else result
 
@@ -172,7 +179,7 @@ def compare(row, options, folder):
     failures = {}
     for _ in range(options.rounds):
         for name in peers:
-            if name in failures:
+            if name in failures or any(result["first_ms"] > SLOW for result in found[name]):
                 continue
             result = measured(name, row, options, model, folder)
             if isinstance(result, str):
@@ -207,8 +214,13 @@ def main():
     if options.run:
         name, arch, size, batch, model = options.run
         return python_peer(name, Row(arch, int(size), int(batch)), options.repeat, model, options.started)
-    if not options.rust and (not options.peers or set(options.peers) & set(RUST)):
-        parser.error("--rust is needed for burn and meganeura; --peers leaves them out")
+    for name in RUST:
+        if options.peers and name not in options.peers:
+            continue
+        if not options.rust:
+            parser.error(f"{name} needs --rust; --peers leaves it out")
+        if not os.path.isfile(os.path.join(options.rust, name)):
+            parser.error(f"--rust {options.rust}: there is no program {name}")
 
     adapters = json.loads(subprocess.check_output([options.heatlens, "bench", "peak", "--repeat", "1", "--json"]))
     adapter = adapters["adapter"]
