@@ -214,6 +214,32 @@ impl Shared {
         }
     }
 
+    /// Maps a buffer, waits as `wait` says and hands its bytes to `read`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] saying `what` failed.
+    pub(super) fn read<T>(
+        &self,
+        what: &str,
+        buffer: &wgpu::Buffer,
+        wait: wgpu::PollType,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(ErrorKind::Device, format!("{}: {what}", self.summary.name)).caused_by(e)
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver lives until the map has answered.
+            let _ = sender.send(result);
+        });
+        self.device.poll(wait).map_err(|e| failed(e.into()))?;
+        receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
+        let found = read(&buffer.get_mapped_range(..).map_err(|e| failed(e.into()))?);
+        buffer.unmap();
+        Ok(found)
+    }
+
     /// Submits a part of a run.
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         self.submissions.fetch_add(1, Ordering::Relaxed);

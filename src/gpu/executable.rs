@@ -13,7 +13,7 @@ use crate::plan::{Dispatch, Memory, Plan, Source, Value, Var};
 
 /// Operations after which a run on hardware is cut into another submission, so that no operating system's watchdog
 /// takes it for a hang: a fifth of a second at 500 GFLOP/s.
-const FLOPS_PER_SUBMISSION: u64 = 100_000_000_000;
+pub(crate) const FLOPS_PER_SUBMISSION: u64 = 100_000_000_000;
 
 /// Values for an input of a plan.
 #[derive(Debug, Clone, Copy)]
@@ -367,33 +367,20 @@ impl Run<'_> {
     /// # Errors
     /// [`ErrorKind::Device`] if the device fails.
     pub fn wait(self) -> Result<Outputs> {
+        const WHAT: &str = "reading results back";
         let Self { executable, readback, submission } = self;
-        let (shared, name) = (executable.device.shared(), &executable.device.summary().name);
-        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(ErrorKind::Device, format!("{name}: reading results back")).caused_by(e)
-        };
-        let outputs = shared.checked("reading results back", || {
-            let (sender, receiver) = std::sync::mpsc::channel();
-            readback.map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver lives until the map has answered.
-                let _ = sender.send(result);
-            });
-            let this = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            shared.device.poll(this).map_err(|e| failed(e.into()))?;
-            receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
-            let mut named = Vec::with_capacity(executable.outputs.len());
-            {
-                let view = readback.get_mapped_range(..).map_err(|e| failed(e.into()))?;
+        let shared = executable.device.shared();
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        let outputs = shared.checked(WHAT, || {
+            shared.read(WHAT, &readback, wait, |bytes| {
                 let mut offset = 0;
-                for (name, value, _) in &executable.outputs {
-                    let bytes = 4 * value.len;
-                    let words = bytemuck::pod_collect_to_vec(&view[offset..offset + bytes]);
-                    named.push((name.clone(), value.clone(), words));
-                    offset += bytes;
-                }
-            }
-            readback.unmap();
-            Ok(Outputs { named })
+                let output = |(name, value, _): &(String, Value, wgpu::Buffer)| {
+                    let words = bytemuck::pod_collect_to_vec(&bytes[offset..offset + 4 * value.len]);
+                    offset += 4 * value.len;
+                    (name.clone(), value.clone(), words)
+                };
+                Outputs { named: executable.outputs.iter().map(output).collect() }
+            })
         })?;
         lock(&executable.readbacks).push(readback);
         Ok(outputs)

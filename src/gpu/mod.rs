@@ -30,6 +30,7 @@ mod timing;
 pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, MEMORY_SHARE, Power, adapters};
 pub use check::{Difference, KernelCheck};
 pub use device::Device;
+pub(crate) use executable::FLOPS_PER_SUBMISSION;
 pub use executable::{Executable, Input, Run};
 pub use outputs::Outputs;
 pub use timing::Clock;

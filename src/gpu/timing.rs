@@ -63,7 +63,14 @@ impl Executable {
             let seconds = match &queries {
                 None => wall,
                 Some(queries) => {
-                    let [begin, end] = self.words(&queries.readback)?;
+                    let wait = wgpu::PollType::wait_indefinitely();
+                    let words: Vec<u64> = shared.read(
+                        "reading timestamps back",
+                        &queries.readback,
+                        wait,
+                        bytemuck::pod_collect_to_vec,
+                    )?;
+                    let (begin, end) = (words[0], words[1]);
                     if end <= begin {
                         let name = &self.device.summary().name;
                         let message = format!("{name}: its timestamps don't advance ({begin} to {end})");
@@ -82,24 +89,6 @@ impl Executable {
         polled.map(|_| ()).map_err(|e| {
             Error::new(ErrorKind::Device, format!("{}: waiting for results", self.device.summary().name)).caused_by(e)
         })
-    }
-
-    /// The two timestamps in a buffer.
-    fn words(&self, buffer: &wgpu::Buffer) -> Result<[u64; 2]> {
-        let name = &self.device.summary().name;
-        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(ErrorKind::Device, format!("{name}: reading timestamps back")).caused_by(e)
-        };
-        let (sender, receiver) = std::sync::mpsc::channel();
-        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver lives until the map has answered.
-            let _ = sender.send(result);
-        });
-        self.wait()?;
-        receiver.recv().map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
-        let view = buffer.get_mapped_range(..).map_err(|e| failed(e.into()))?;
-        let words: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
-        Ok([words[0], words[1]])
     }
 }
 

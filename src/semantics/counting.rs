@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::heatmap::Counts;
 use crate::error::Result;
-use crate::gpu::{Device, Input};
+use crate::gpu::{Device, FLOPS_PER_SUBMISSION, Input};
 use crate::plan::{Plan, Var};
 use crate::tensor::Tensor;
 
@@ -34,10 +34,7 @@ pub(crate) fn count_joint(
     count(device, scores, Some(other), groups)
 }
 
-/// Comparisons that one dispatch makes at most, or an operating system might take it for a hang.
-const MOST_COMPARISONS: usize = 100_000_000_000;
-
-/// How much of the counting one dispatch does: its scores and its counts both fit the adapter.
+/// How much of the counting one dispatch does: its scores and its counts both fit the adapter, and its comparisons a submission.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     groups: usize,
@@ -56,7 +53,7 @@ impl Tile {
         Self {
             groups: (counts / (concepts * concepts).max(1)).max(1),
             above: if above >= concepts { concepts } else { (above / 4 * 4).max(4) },
-            rows: ((largest / row_bytes) as usize).min(MOST_COMPARISONS / counts.max(1)).max(1),
+            rows: (largest / row_bytes).min(FLOPS_PER_SUBMISSION / (counts as u64).max(1)).max(1) as usize,
         }
     }
 }
@@ -68,8 +65,8 @@ fn count(device: &Device, scores: &Tensor, other: Option<&Tensor>, groups: &[Vec
     let mut maps = vec![vec![0_u32; concepts * concepts]; groups.len()];
     for first in (0..scores.rows()).step_by(tile.rows) {
         let rows = first..scores.rows().min(first + tile.rows);
-        let part = |scores: &Tensor| scores.data()[rows.start * concepts..rows.end * concepts].to_vec();
-        let parts = [Some(scores), other].map(|scores| scores.map(part));
+        let cells = rows.start * concepts..rows.end * concepts;
+        let parts = [Some(scores), other].map(|scores| scores.map(|scores| &scores.data()[cells.clone()]));
         for (maps, groups) in maps.chunks_mut(tile.groups).zip(groups.chunks(tile.groups)) {
             let here = |group: &Vec<u32>| -> Vec<u32> {
                 let inside = group.iter().filter(|&&row| rows.contains(&(row as usize)));
@@ -96,15 +93,15 @@ fn count(device: &Device, scores: &Tensor, other: Option<&Tensor>, groups: &[Vec
 fn count_tile(
     device: &Device,
     concepts: usize,
-    scores: &[Option<Vec<f32>>; 2],
+    scores: &[Option<&[f32]>; 2],
     groups: &[Vec<u32>],
     above: Range<usize>,
 ) -> Result<Vec<u32>> {
-    let rows = scores[0].as_ref().map_or(0, |scores| scores.len() / concepts);
+    let rows = scores[0].map_or(0, |scores| scores.len() / concepts);
     let mut plan = Plan::new(rows);
     let names = ["scores", "other"];
     let given: Vec<(&str, &[f32])> =
-        names.into_iter().zip(scores).filter_map(|(name, scores)| Some((name, scores.as_deref()?))).collect();
+        names.into_iter().zip(scores).filter_map(|(name, scores)| Some((name, (*scores)?))).collect();
     let vars: Vec<Var> = given.iter().map(|(name, _)| plan.input(name, 1, concepts)).collect();
     let counts = plan.map_counts(vars[0], vars.get(1).copied(), groups, above);
     plan.output("counts", counts);
