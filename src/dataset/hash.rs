@@ -7,13 +7,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of a picture's file. Printed, parsed and serialised as 64 hexadecimal digits.
+/// The SHA-256 of a picture's file, or of what else is told by its content. Printed, parsed and serialised as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ContentHash(pub [u8; 32]);
 
 impl ContentHash {
-    /// The hash of a file's bytes.
+    /// The hash of a file's or another thing's bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }

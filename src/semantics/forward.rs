@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::check_finite;
 use super::journal::Journal;
-use super::text_cache::{Key, TextCache};
+use super::text_cache::TextCache;
 use crate::dataset::{BadImages, Batch, ContentHash, Loader, LoaderOptions, Sample};
 use crate::error::{ErrorKind, Result};
 use crate::gpu::{Device, Executable, Input, Outputs, Run};
@@ -338,9 +338,16 @@ pub fn embed_texts(
         tokens.push(clip.tokenizer().encode(prompt, context)?);
     }
     let truncated = tokens.iter().filter(|tokens| tokens.truncated).count();
-    let keys: Vec<Key> = tokens.iter().map(|tokens| TextCache::key(&tokens.ids)).collect();
-    let mut cache = TextCache::open(device, clip, observer);
-    let mut rows: HashMap<Key, Vec<f32>> = HashMap::new();
+    let keys: Vec<ContentHash> = tokens.iter().map(|tokens| TextCache::key(&tokens.ids)).collect();
+    let record = |batch| {
+        let mut plan = Plan::new(batch);
+        let ids = plan.input_indices("ids", context);
+        let embeddings = clip.text().record(&mut plan, ids);
+        plan.output("embeddings", embeddings);
+        plan
+    };
+    let mut cache = TextCache::open(device, clip, || record(1), observer);
+    let mut rows: HashMap<ContentHash, Vec<f32>> = HashMap::new();
     let mut missing = Vec::new();
     for (key, tokens) in keys.iter().zip(&tokens) {
         if !rows.contains_key(key) {
@@ -350,13 +357,6 @@ pub fn embed_texts(
         }
     }
     if !missing.is_empty() {
-        let record = |batch| {
-            let mut plan = Plan::new(batch);
-            let ids = plan.input_indices("ids", context);
-            let embeddings = clip.text().record(&mut plan, ids);
-            plan.output("embeddings", embeddings);
-            plan
-        };
         let (plan, executable) = compile_fitting(device, batch, missing.len(), record)?;
         let size = plan.batch();
         for (number, chunk) in missing.chunks(size).enumerate() {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::align::AlignerFigures;
+use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
 use crate::weights::{Precision, locate};
@@ -48,12 +48,7 @@ pub(crate) fn preprocess_hash(preprocess: &Preprocess) -> Result<String> {
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn hash(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    ContentHash::of(bytes).to_string()
 }
 
 /// A value as JSON.

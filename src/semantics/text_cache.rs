@@ -2,15 +2,16 @@
 //!
 //! A text tower gives the same prompt the same bits on one adapter whatever else is in its batch, so that an embedding may stand
 //! for running the tower. A file holds those of one tower on one adapter: its name is the hash of the weights, of
-//! the shaders that run and their constants, of the adapter with its driver, and of this program's version. A row in it is found by the hash of its token ids.
+//! the shaders that run and their constants, of the adapter with its driver, and of this program's version.
+//! A row in it is found by the hash of its token ids.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::container::Container;
+use super::manifest::hash;
+use crate::dataset::ContentHash;
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::models::Clip;
@@ -20,21 +21,23 @@ use crate::progress::Observer;
 /// Rows a file holds at most, 136 MB at 512 values: those of the last run, then of earlier ones.
 const MOST: usize = 1 << 16;
 
-/// A prompt's place in the cache.
-pub(super) type Key = [u32; 8];
-
 /// The embeddings of one text tower on one adapter.
 pub(super) struct TextCache {
     file: PathBuf,
-    rows: HashMap<Key, Vec<f32>>,
+    rows: HashMap<ContentHash, Vec<f32>>,
     is_stale: bool,
 }
 
 impl TextCache {
-    /// What earlier runs kept for the tower of `clip`; none if the device has no cache. A file that isn't usable is told to the
+    /// What earlier runs kept for the tower of `clip`, of which `record` makes a plan; none if the device has no cache. A file that isn't usable is told to the
     /// observer and made anew.
-    pub(super) fn open(device: &Device, clip: &Clip, observer: &dyn Observer) -> Option<Self> {
-        let file = device.cache()?.join(format!("text-{}.safetensors", tower(device, clip)));
+    pub(super) fn open(
+        device: &Device,
+        clip: &Clip,
+        record: impl FnOnce() -> Plan,
+        observer: &dyn Observer,
+    ) -> Option<Self> {
+        let file = device.cache()?.join(format!("text-{}.safetensors", tower(device, clip, &record())));
         let rows = if file.exists() { Self::read(&file, clip.text().embedding_dim()) } else { Ok(HashMap::new()) };
         let is_stale = rows.is_err();
         let rows = rows.unwrap_or_else(|error| {
@@ -44,32 +47,27 @@ impl TextCache {
         Some(Self { file, rows, is_stale })
     }
 
-    fn read(file: &Path, columns: usize) -> Result<HashMap<Key, Vec<f32>>> {
+    fn read(file: &Path, columns: usize) -> Result<HashMap<ContentHash, Vec<f32>>> {
         let container = Container::open(file)?;
-        let (shape, keys) = container.array::<u32>("keys")?;
+        let (shape, keys) = container.array::<u8>("keys")?;
         let count = shape.first().copied().unwrap_or(0);
         let embeddings = container.finite("embeddings", &[count, columns])?;
-        let keys = keys.as_chunks::<8>().0.iter().copied();
+        let keys = keys.as_chunks().0.iter().map(|&bytes| ContentHash(bytes));
         Ok(keys.zip(embeddings.chunks_exact(columns)).map(|(key, row)| (key, row.to_vec())).collect())
     }
 
     /// Where the embedding of these token ids is kept.
-    pub(super) fn key(ids: &[u32]) -> Key {
-        let digest = Sha256::digest(bytemuck::cast_slice::<u32, u8>(ids));
-        let mut key = [0; 8];
-        for (word, bytes) in key.iter_mut().zip(digest.as_chunks::<4>().0) {
-            *word = u32::from_le_bytes(*bytes);
-        }
-        key
+    pub(super) fn key(ids: &[u32]) -> ContentHash {
+        ContentHash::of(bytemuck::cast_slice(ids))
     }
 
     /// A row, if it is there.
-    pub(super) fn row(&self, key: &Key) -> Option<&[f32]> {
+    pub(super) fn row(&self, key: &ContentHash) -> Option<&[f32]> {
         self.rows.get(key).map(Vec::as_slice)
     }
 
     /// Keeps a row.
-    pub(super) fn insert(&mut self, key: Key, row: &[f32]) {
+    pub(super) fn insert(&mut self, key: ContentHash, row: &[f32]) {
         self.rows.insert(key, row.to_vec());
         self.is_stale = true;
     }
@@ -78,18 +76,19 @@ impl TextCache {
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) naming what can't be written.
-    pub(super) fn save(self, used: &[Key]) -> Result<()> {
+    pub(super) fn save(self, used: &[ContentHash]) -> Result<()> {
         if !self.is_stale {
             return Ok(());
         }
-        let mut keys: Vec<Key> = self.rows.keys().copied().collect();
-        let used: HashSet<&Key> = used.iter().collect();
+        let mut keys: Vec<ContentHash> = self.rows.keys().copied().collect();
+        let used: HashSet<&ContentHash> = used.iter().collect();
         keys.sort_unstable_by_key(|key| (!used.contains(key), *key));
         keys.truncate(MOST);
         let columns = keys.first().map_or(0, |key| self.rows[key].len());
         let embeddings: Vec<f32> = keys.iter().flat_map(|key| &self.rows[key]).copied().collect();
         let mut container = Container::default();
-        container.insert("keys", &[keys.len(), 8], keys.as_flattened());
+        let bytes: Vec<u8> = keys.iter().flat_map(|key| key.0).collect();
+        container.insert("keys", &[keys.len(), 32], &bytes);
         container.insert("embeddings", &[keys.len(), columns], &embeddings);
         if let Some(folder) = self.file.parent() {
             fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -98,20 +97,16 @@ impl TextCache {
     }
 }
 
-/// A name for all that an embedding follows from beside its token ids.
-fn tower(device: &Device, clip: &Clip) -> String {
-    let mut plan = Plan::new(1);
-    let ids = plan.input_indices("ids", clip.text().context());
-    clip.text().record(&mut plan, ids);
-    let mut hash = Sha256::new();
+/// A name for all that an embedding follows from beside its token ids; `plan` is the tower's.
+fn tower(device: &Device, clip: &Clip, plan: &Plan) -> String {
     let (adapter, compiler) = (device.summary(), &device.summary().shader_compiler);
     let version = env!("CARGO_PKG_VERSION");
-    hash.update(format!("{version} {adapter} {compiler} {} {}", clip.sha256(), clip.precision()));
+    let mut made_of = format!("{version} {adapter} {compiler} {} {}", clip.sha256(), clip.precision()).into_bytes();
     for dispatch in plan.dispatches() {
         let launch = dispatch.kernel.launch(device.profile());
-        hash.update(launch.shader.source);
-        hash.update(format!("{:?}", launch.constants));
-        hash.update(&launch.params);
+        made_of.extend(launch.shader.source.bytes());
+        made_of.extend(format!("{:?}", launch.constants).bytes());
+        made_of.extend(&launch.params);
     }
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash(&made_of)[..16].to_owned()
 }
