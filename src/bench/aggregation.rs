@@ -1,10 +1,8 @@
 //! Heatmap aggregation at any number of concepts and images.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
-use super::sample::in_turns;
+use super::sample::{in_turns, timed, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::kernels::cases::noise;
@@ -48,7 +46,7 @@ pub struct AggregationRow {
 /// Measures how long the map of scores from a formula takes.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if there are no images or fewer than two concepts; those of the device; [`ErrorKind::Device`] if a count
+/// [`ErrorKind::Usage`] if there are no images, fewer than two concepts, or 2³² scores or more; those of the device; [`ErrorKind::Device`] if a count
 /// is wrong.
 pub fn aggregation(device: &Device, options: &AggregationOptions, observer: &dyn Observer) -> Result<AggregationRow> {
     let &AggregationOptions { concepts, images, repetitions } = options;
@@ -71,17 +69,11 @@ pub fn aggregation(device: &Device, options: &AggregationOptions, observer: &dyn
             let above = (0..images).map(|row| scores.row(row)).filter(|row| row[i] > row[j]).count();
             let found = first.cells()[i * concepts + j] as usize;
             if found != above {
-                let message = format!("{}: cell {i}, {j} is {found}, not {above}", device.summary().name);
-                return Err(Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel"));
+                return Err(wrong(device, &format!("cell {i}, {j} is {found}, not {above}")));
             }
         }
     }
-    let timed = || {
-        let start = Instant::now();
-        map()?;
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let sample = in_turns(repetitions, &[&timed], observer)?[0];
+    let sample = in_turns(repetitions, &[&|| Ok(timed(map)?.0)], observer)?[0];
     let comparisons = images as f64 * (concepts as f64).powi(2);
     Ok(AggregationRow {
         concepts,

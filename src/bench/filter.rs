@@ -1,12 +1,10 @@
 //! What the runtime filter costs beside the classifier.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
 use super::models::input;
 use super::peak::Timed;
-use super::sample::in_turns;
+use super::sample::{in_turns, timed, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, Input};
 use crate::kernels::cases::noise;
@@ -108,7 +106,7 @@ impl Work {
 /// Measures in turns a classifier's dispatches, a filter's, and both in one run on one picture.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`] if the architecture is no classifier or there are fewer than two concepts; those of
+/// [`ErrorKind::Usage`] if the architecture is no classifier or there are fewer than two concepts or too many; those of
 /// [`Architecture::load`] and of the device; [`ErrorKind::Device`] if runs differ.
 pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer) -> Result<FilterRow> {
     let &FilterOptions { architecture, size, concepts, repetitions } = options;
@@ -153,19 +151,14 @@ pub fn filter(device: &Device, options: &FilterOptions, observer: &dyn Observer)
     let before = device.submissions();
     let image = || Ok(both.run(&[(network.input(), input(&picture))])?.tensor("distances"));
     if image()?.data() != apart.tensor("distances").data() {
-        let message = format!("{}: a filter computed something else apart from its classifier", device.summary().name);
-        return Err(Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself"));
+        return Err(wrong(device, "a filter computed something else apart from its classifier"));
     }
     let submissions = device.submissions() - before;
     let [classifier, heatmap] = [(classifier, &forward), (heatmap, &alone)]
         .map(|(executable, plan)| Timed::new(executable, plan.flops(), plan.bytes(), clock));
     let (classifier, heatmap) = (classifier?, heatmap?);
-    let timed_image = || {
-        let start = Instant::now();
-        image()?;
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let measurements: [&dyn Fn() -> Result<f64>; 3] = [&|| classifier.seconds(), &|| heatmap.seconds(), &timed_image];
+    let measurements: [&dyn Fn() -> Result<f64>; 3] =
+        [&|| classifier.seconds(), &|| heatmap.seconds(), &|| Ok(timed(image)?.0)];
     let measured = in_turns(repetitions, &measurements, observer)?;
     let [forward, heatmap, image] = [measured[0], measured[1], measured[2]];
     Ok(FilterRow {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::peak::{Peak, Peaks};
-use super::sample::{Sample, in_turns};
-use crate::error::{Error, ErrorKind, Result};
+use super::sample::{Sample, in_turns, timed, wrong};
+use crate::error::Result;
 use crate::gpu::{Device, Input};
 use crate::models::{Architecture, SampleSize, Samples};
 use crate::progress::Observer;
@@ -69,7 +69,7 @@ pub(super) fn input(samples: &Samples) -> Input<'_> {
 /// Measures a network's forward pass in turns with the adapter's rates.
 ///
 /// # Errors
-/// Those of [`Architecture::load`] and of the device; [`ErrorKind::Device`] if a result isn't finite or runs differ.
+/// Those of [`Architecture::load`] and of the device; [`ErrorKind::Device`](crate::ErrorKind::Device) if a result isn't finite or runs differ.
 pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -> Result<(Peak, ModelRow)> {
     let &ModelOptions { architecture, size, batch, repetitions, started } = options;
     let network = architecture.load(size)?;
@@ -81,18 +81,13 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
     let first = run()?;
     let first_ms = 1e3 * started.elapsed().as_secs_f64();
     let allocated_bytes = before.zip(device.allocated_bytes()).map(|(before, after)| after.saturating_sub(before));
-    let wrong = |what: &str| {
-        let message = format!("{}: {} {what}", device.summary().name, architecture.name());
-        Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself")
-    };
+    let wrong = |what: &str| wrong(device, &format!("{} {what}", architecture.name()));
     if !first.data().iter().all(|value| value.is_finite()) {
         return Err(wrong("computed values that aren't finite"));
     }
     let peaks = Peaks::new(device, device.clock())?;
     let forward = || {
-        let start = Instant::now();
-        let again = run()?;
-        let seconds = start.elapsed().as_secs_f64();
+        let (seconds, again) = timed(run)?;
         if again.data() == first.data() { Ok(seconds) } else { Err(wrong("computed something else the second time")) }
     };
     forward()?;

@@ -1,10 +1,8 @@
 //! From picture files to embeddings, beside decoding alone and the GPU alone.
 
-use std::time::Instant;
-
 use serde::Serialize;
 
-use super::sample::in_turns;
+use super::sample::{in_turns, timed, wrong};
 use crate::dataset::{Batch, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
@@ -97,38 +95,38 @@ pub fn pipeline(
     let compiled = Compiled::new(device, &pass, samples.len(), &run_options)?;
     let batches: Vec<Batch> = compiled.loader(samples).collect::<Result<_>>()?;
     let decode = || {
-        let start = Instant::now();
-        for batch in compiled.loader(samples) {
-            batch?;
-        }
-        Ok(start.elapsed().as_secs_f64())
+        let (seconds, ()) = timed(|| {
+            for batch in compiled.loader(samples) {
+                batch?;
+            }
+            Ok(())
+        })?;
+        Ok(seconds)
     };
     let run = || {
         let batches = batches.clone();
-        let start = Instant::now();
-        let mut all = Collected::default();
-        compiled.run_batches(samples, batches.into_iter().map(Ok), |rows| {
-            all.append(rows);
-            Ok(())
-        })?;
-        Ok((start.elapsed().as_secs_f64(), all.take(network.output())))
+        timed(|| {
+            let mut all = Collected::default();
+            compiled.run_batches(samples, batches.into_iter().map(Ok), |rows| {
+                all.append(rows);
+                Ok(())
+            })?;
+            Ok(all.take(network.output()))
+        })
     };
     let (_, first) = run()?;
-    let differ = || {
-        let message =
-            format!("{}: {} computed something else another time", device.summary().name, architecture.name());
-        Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself")
-    };
+    let differ = || wrong(device, &format!("{} computed something else another time", architecture.name()));
     let gpu = || {
         let (seconds, again) = run()?;
         if again == first { Ok(seconds) } else { Err(differ()) }
     };
     let every: Vec<usize> = (0..samples.len()).collect();
     let together = || {
-        let start = Instant::now();
-        let mut all = Collected::default();
-        compiled.run(samples, &every, &mut all, &Silent)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let (seconds, mut all) = timed(|| {
+            let mut all = Collected::default();
+            compiled.run(samples, &every, &mut all, &Silent)?;
+            Ok(all)
+        })?;
         if all.take(network.output()) == first { Ok(seconds) } else { Err(differ()) }
     };
     let measured = in_turns(repetitions, &[&decode, &gpu, &together], observer)?;

@@ -1,8 +1,11 @@
 //! Repeated measurements and what is said of them.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Device;
 use crate::progress::{Observer, step};
 
 /// Repetitions of one measurement, in seconds.
@@ -31,6 +34,22 @@ impl Sample {
         let spread = (quantile(0.75) - quantile(0.25)) / 2.0;
         Self { median: quantile(0.5), spread, repetitions: seconds.len() }
     }
+}
+
+/// What `run` gives, and the seconds it takes by the host's clock.
+///
+/// # Errors
+/// Those of `run`.
+pub(super) fn timed<T>(run: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
+    let start = Instant::now();
+    let found = run()?;
+    Ok((start.elapsed().as_secs_f64(), found))
+}
+
+/// That `device` computed what it mustn't: `what` says which and how.
+pub(super) fn wrong(device: &Device, what: &str) -> Error {
+    let message = format!("{}: {what}", device.summary().name);
+    Error::new(ErrorKind::Device, message).hint("`heatlens doctor` checks every kernel by itself")
 }
 
 /// Takes each measurement `repetitions` times, all of them in turns: whatever else the machine does meanwhile slows all
