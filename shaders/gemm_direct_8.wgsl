@@ -4,6 +4,7 @@
 // and read the same input, at an address that doesn't depend on the lane: a broadcast rather than a gather.
 
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -20,6 +21,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,8 +59,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -71,10 +74,9 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
+    let x = row % params.out_width;
+    let y = (row / params.out_width) % params.out_height;
+    let image = row / (params.out_width * params.out_height);
     return vec3<u32>(
         x * params.stride - params.padding,
         y * params.stride - params.padding,
@@ -82,32 +84,40 @@ fn origin_of(row: u32) -> vec3<u32> {
     );
 }
 
+// The vec4s of weights of one product.
+fn weights4() -> u32 {
+    return params.window_height * params.window_width * 4u * params.inputs4 * params.outputs4;
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column_tiles = (params.outputs4 + LANES - 1u) / LANES;
+    let tiles = (params.rows + 7u) / 8u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let row = (index / column_tiles) * 8u;
-    if row >= params.rows {
+    let product = index / tiles;
+    if product >= params.products {
         return;
     }
-    let column = (index % column_tiles) * LANES + lane;
+    let row = product * params.rows + index % tiles / column_tiles * 8u;
+    let end = (product + 1u) * params.rows;
+    let column = index % column_tiles * LANES + lane;
     // Lanes past the end compute the last column again and don't store it.
-    var w = min(column, params.outputs4 - 1u);
-    let origin0 = origin_of(row + 0u);
+    var w = product * weights4() + min(column, params.outputs4 - 1u);
+    let origin0 = origin_of(min(row + 0u, end - 1u));
     let image0 = origin0.z;
-    let origin1 = origin_of(row + 1u);
+    let origin1 = origin_of(min(row + 1u, end - 1u));
     let image1 = origin1.z;
-    let origin2 = origin_of(row + 2u);
+    let origin2 = origin_of(min(row + 2u, end - 1u));
     let image2 = origin2.z;
-    let origin3 = origin_of(row + 3u);
+    let origin3 = origin_of(min(row + 3u, end - 1u));
     let image3 = origin3.z;
-    let origin4 = origin_of(row + 4u);
+    let origin4 = origin_of(min(row + 4u, end - 1u));
     let image4 = origin4.z;
-    let origin5 = origin_of(row + 5u);
+    let origin5 = origin_of(min(row + 5u, end - 1u));
     let image5 = origin5.z;
-    let origin6 = origin_of(row + 6u);
+    let origin6 = origin_of(min(row + 6u, end - 1u));
     let image6 = origin6.z;
-    let origin7 = origin_of(row + 7u);
+    let origin7 = origin_of(min(row + 7u, end - 1u));
     let image7 = origin7.z;
     var sum0 = vec4<f32>(0.0);
     var sum1 = vec4<f32>(0.0);
@@ -251,8 +261,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     var sums = array<vec4<f32>, 8>(sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7);
-    let end = min(row + 8u, params.rows);
-    for (var r = row; r < end; r++) {
-        store(r, column, sums[r - row]);
+    for (var r = row; r < min(row + 8u, end); r++) {
+        store(r, end, column, sums[r - row]);
     }
 }

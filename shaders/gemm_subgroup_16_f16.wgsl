@@ -6,6 +6,7 @@
 // handing a value on to all lanes costs one instruction.
 
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -22,6 +23,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -60,8 +63,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -75,10 +78,9 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
+    let x = row % params.out_width;
+    let y = (row / params.out_width) % params.out_height;
+    let image = row / (params.out_width * params.out_height);
     return vec3<u32>(
         x * params.stride - params.padding,
         y * params.stride - params.padding,
@@ -86,20 +88,28 @@ fn origin_of(row: u32) -> vec3<u32> {
     );
 }
 
+// The vec4s of weights of one product.
+fn weights4() -> u32 {
+    return params.window_height * params.window_width * 4u * params.inputs4 * params.outputs4;
+}
+
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row_tiles = (params.rows + 15u) / 16u;
+    let tiles = row_tiles * ((params.outputs4 + 7u) / 8u);
     let index = group.y * groups.x + group.x;
-    // All rows of one column of tiles come first: its weights stay in the cache.
-    let row = (index % row_tiles) * 16u;
-    let column = (index / row_tiles) * 8u + lane;
-    if index / row_tiles * 8u >= params.outputs4 {
+    let product = index / tiles;
+    if product >= params.products {
         return;
     }
+    // All rows of one column of tiles come first: its weights stay in the cache.
+    let row = product * params.rows + index % row_tiles * 16u;
+    let end = (product + 1u) * params.rows;
+    let column = index % tiles / row_tiles * 8u + lane;
     // Lanes past the end compute the last column again and don't store it.
-    var w = min(column, params.outputs4 - 1u);
-    let origin0 = origin_of(row + 0u * 8u + lane);
-    let origin1 = origin_of(row + 1u * 8u + lane);
+    var w = product * weights4() + min(column, params.outputs4 - 1u);
+    let origin0 = origin_of(min(row + 0u * 8u + lane, end - 1u));
+    let origin1 = origin_of(min(row + 1u * 8u + lane, end - 1u));
     var sum0 = vec4<f32>(0.0);
     var sum1 = vec4<f32>(0.0);
     var sum2 = vec4<f32>(0.0);
@@ -202,8 +212,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     var sums = array<vec4<f32>, 16>(sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sum10, sum11, sum12, sum13, sum14, sum15);
-    let end = min(row + 16u, params.rows);
-    for (var r = row; r < end; r++) {
-        store(r, column, sums[r - row]);
+    for (var r = row; r < min(row + 16u, end); r++) {
+        store(r, end, column, sums[r - row]);
     }
 }

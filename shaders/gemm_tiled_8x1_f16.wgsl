@@ -4,6 +4,7 @@
 // workgroup memory, where a lane reads 8 vec4s of input and 1 of weights for every 128 multiply-adds.
 
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -20,6 +21,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -64,8 +67,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -80,17 +83,20 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 @compute @workgroup_size(32)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column_tiles = (params.outputs4 + 7u) / 8u;
+    let tiles = (params.rows + 31u) / 32u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let first_row = (index / column_tiles) * 32u;
-    let first_column = (index % column_tiles) * 8u;
-    if first_row >= params.rows {
+    let product = index / tiles;
+    if product >= params.products {
         return;
     }
+    let first_row = product * params.rows + index % tiles / column_tiles * 32u;
+    let end = (product + 1u) * params.rows;
+    let first_column = index % column_tiles * 8u;
     let tx = lane % 8u;
     let ty = lane / 8u;
 
     // The row this lane loads: its image, and the input pixel under the window's first tap (wrapping below 0).
-    let r = min(first_row + lane, params.rows - 1u);
+    let r = min(first_row + lane, end - 1u);
     let origin_x = (r % params.out_width) * params.stride - params.padding;
     let origin_y = ((r / params.out_width) % params.out_height) * params.stride - params.padding;
     let image = (r / (params.out_width * params.out_height)) * params.in_height * params.in_width;
@@ -100,6 +106,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var c = 0u;
 
     let inner4 = params.window_height * params.window_width * params.inputs4;
+    let first_weight = product * 4u * inner4 * params.outputs4;
     var sum0_0 = vec4<f32>(0.0);
     var sum1_0 = vec4<f32>(0.0);
     var sum2_0 = vec4<f32>(0.0);
@@ -129,7 +136,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let row = 4u * k + at / 8u;
             let column = first_column + at % 8u;
             let inside = row < 4u * inner4 && column < params.outputs4;
-            let source = select(0u, row * params.outputs4 + column, inside);
+            let source = select(0u, first_weight + row * params.outputs4 + column, inside);
             weights[at] = select(vec4<f32>(0.0), unpack(weight[source]), inside);
         }
         workgroupBarrier();
@@ -181,12 +188,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         workgroupBarrier();
     }
-    store(first_row + 0u * 4u + ty, first_column + tx + 8u * 0u, sum0_0);
-    store(first_row + 1u * 4u + ty, first_column + tx + 8u * 0u, sum1_0);
-    store(first_row + 2u * 4u + ty, first_column + tx + 8u * 0u, sum2_0);
-    store(first_row + 3u * 4u + ty, first_column + tx + 8u * 0u, sum3_0);
-    store(first_row + 4u * 4u + ty, first_column + tx + 8u * 0u, sum4_0);
-    store(first_row + 5u * 4u + ty, first_column + tx + 8u * 0u, sum5_0);
-    store(first_row + 6u * 4u + ty, first_column + tx + 8u * 0u, sum6_0);
-    store(first_row + 7u * 4u + ty, first_column + tx + 8u * 0u, sum7_0);
+    store(first_row + 0u * 4u + ty, end, first_column + tx + 8u * 0u, sum0_0);
+    store(first_row + 1u * 4u + ty, end, first_column + tx + 8u * 0u, sum1_0);
+    store(first_row + 2u * 4u + ty, end, first_column + tx + 8u * 0u, sum2_0);
+    store(first_row + 3u * 4u + ty, end, first_column + tx + 8u * 0u, sum3_0);
+    store(first_row + 4u * 4u + ty, end, first_column + tx + 8u * 0u, sum4_0);
+    store(first_row + 5u * 4u + ty, end, first_column + tx + 8u * 0u, sum5_0);
+    store(first_row + 6u * 4u + ty, end, first_column + tx + 8u * 0u, sum6_0);
+    store(first_row + 7u * 4u + ty, end, first_column + tx + 8u * 0u, sum7_0);
 }

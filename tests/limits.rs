@@ -170,8 +170,8 @@ fn whole_networks_with_weights_in_parts_give_the_same_bits() {
 fn the_memory_that_is_told_beforehand_is_what_a_run_takes() {
     let classifier = Classifier::open(demo("classifier"), &Silent).unwrap();
     for batch in [1, 5] {
-        let plan = classifier_plan(&classifier, batch);
         let [device, ..] = binding_at_most(None);
+        let plan = classifier_plan(&classifier, batch).lowered(device.profile());
         let executable = device.compile(&plan).unwrap();
         let told = plan.memory().total();
         // Beside it there are a dispatch's sizes, on boundaries of 256 bytes at most, and buffers end on multiples of 16.

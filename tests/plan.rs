@@ -81,6 +81,8 @@ fn values(plan: &Plan) -> Vec<Var> {
     let inputs = plan.inputs().iter().map(|(_, var)| *var);
     let mut values: Vec<Var> = inputs.chain(plan.dispatches().iter().map(|dispatch| dispatch.output)).collect();
     values.sort_unstable();
+    // Some are written in parts.
+    values.dedup();
     assert_eq!(values.len(), plan.len(), "a value that nothing makes");
     values
 }
@@ -129,12 +131,18 @@ fn check_slots(plan: &Plan) {
     assert!(slots.total_bytes() >= peak);
 }
 
+/// A plan, and the same in Winograd's basis where software adapters take it there.
+fn lowered<T: Copy>((name, plan): (T, Plan)) -> [(T, Plan); 2] {
+    let lowered = plan.lowered(Profile::SoftwareSubgroups);
+    [(name, plan), (name, lowered)]
+}
+
 #[test]
 fn models_reuse_memory_close_to_the_least() {
     for batch in [1, 7, 32] {
         let [image, text] = clip(batch);
         let plans = [("classifier", classifier(batch)), ("image", image), ("text", text)];
-        for (name, plan) in plans.into_iter().chain([("ResNet-50", narrow_resnet50(batch))]) {
+        for (name, plan) in plans.into_iter().chain([("ResNet-50", narrow_resnet50(batch))]).flat_map(lowered) {
             check_slots(&plan);
             let (total, peak) = (plan.slots().total_bytes(), plan.peak_live_bytes());
             assert!(total as f64 <= 1.2 * peak as f64, "{name}, batch {batch}: {total} bytes for a peak of {peak}");
@@ -162,7 +170,8 @@ fn pipelines_are_few() {
     };
     let [image, text] = clip(1);
     for profile in Profile::ALL {
-        assert!(of(&[&narrow_resnet50(1)], profile) <= 12);
+        assert!(of(&[&wide_block(1, 14, 32).lowered(profile)], profile) <= 4);
+        assert!(of(&[&narrow_resnet50(1).lowered(profile)], profile) <= 12);
         assert!(of(&[&classifier(1)], profile) <= 12);
         assert!(of(&[&image, &text], profile) <= 16);
     }
@@ -181,7 +190,51 @@ fn the_batch_changes_no_kernel_choice() {
             [classifier(batch), image, text].each_ref().map(choices)
         });
         assert_eq!(one, many);
+        let [one, many] = [1, 7].map(|batch| {
+            let mut shaders = choices(&wide_block(batch, 56, 64).lowered(profile));
+            // Large batches are taken to Winograd's basis in parts.
+            shaders.sort_unstable();
+            shaders.dedup();
+            shaders
+        });
+        assert_eq!(one, many);
     }
+}
+
+/// Two convolutions of 3×3 with stride 1, the second with a residual.
+fn wide_block(batch: usize, edge: usize, channels: usize) -> Plan {
+    let weight = Tensor::zeros([channels, channels, 3, 3]);
+    let options = ConvOptions { padding: 1, ..ConvOptions::default() };
+    let [first, second] = ["first", "second"].map(|name| Conv2d::new(name, &weight, None, options));
+    let mut plan = Plan::new(batch);
+    let bytes = plan.input_pixels("pixels", edge, edge);
+    let colors = heatlens::layers::Normalization { scale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+    let x = plan.normalize_image(bytes, [edge, edge], colors);
+    let x = plan.conv2d(x, &conv(3, channels, 1, 1), Activation::Identity);
+    let y = plan.conv2d(x, &first, Activation::Relu);
+    let y = plan.conv2d_add(y, &second, x, Activation::Relu);
+    plan.output("y", y);
+    plan
+}
+
+#[test]
+fn convolutions_are_lowered_where_winograd_was_measured_to_be_faster() {
+    let counts = |batch, edge, channels, profile| wide_block(batch, edge, channels).lowered(profile).dispatch_counts();
+    let direct = BTreeMap::from([("normalize_image", 1), ("gemm", 3)]);
+    let winograd = |parts: usize| {
+        let [input, output] = ["winograd_input", "winograd_output"].map(|kernel| (kernel, 2 * parts));
+        BTreeMap::from([("normalize_image", 1), input, ("gemm", 1 + 2 * parts), output])
+    };
+    assert_eq!(counts(1, 56, 64, Profile::SoftwareSubgroups), winograd(1));
+    assert_eq!(counts(7, 56, 64, Profile::SoftwareSubgroups), winograd(2), "five images of 3.2 MB at a time");
+    assert_eq!(counts(4, 6, 64, Profile::SoftwareSubgroups), direct, "few tiles");
+    assert_eq!(counts(1, 56, 24, Profile::SoftwareSubgroups), direct, "few channels");
+    assert_eq!(counts(1, 56, 64, Profile::Software), direct);
+    assert_eq!(counts(1, 56, 64, Profile::Hardware), direct);
+    let lowered = wide_block(2, 20, 32).lowered(Profile::SoftwareSubgroups);
+    let again = lowered.lowered(Profile::SoftwareSubgroups);
+    assert_eq!(again.dispatch_counts(), lowered.dispatch_counts(), "lowering twice is lowering once");
+    assert_eq!(lowered.memory().parameters, 4 * (4 * 32 + 32 + 2 * (16 * 32 * 32 + 32)));
 }
 
 /// Output sizes as torch.nn.Conv2d's and MaxPool2d's documentation has them: ⌊(n + 2p − k) / s⌋ + 1.

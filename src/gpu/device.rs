@@ -10,8 +10,7 @@ use super::adapter::{self, AdapterSummary, DeviceOptions};
 use super::pipeline::{Pipeline, Pipelines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Block, Profile};
-use crate::layers::Parameter;
-use crate::plan::Limits;
+use crate::plan::{Limits, Stored, StoredKey};
 
 /// An adapter opened for computing. Cloning shares it; it is `Send` and `Sync`.
 ///
@@ -32,7 +31,7 @@ pub(super) struct Shared {
     dispatches: Mutex<BTreeMap<&'static str, u64>>,
     submissions: AtomicU64,
     /// By parameter and the block of it; none = whole.
-    uploads: Mutex<HashMap<(usize, Option<Block>), Upload>>,
+    uploads: Mutex<HashMap<(StoredKey, Option<Block>), Upload>>,
 }
 
 struct Upload {
@@ -259,13 +258,16 @@ impl Shared {
 
     /// The buffer of a parameter or a block of it, uploaded if it isn't there yet. Those that no layer holds any more are
     /// dropped.
-    pub(super) fn upload(&self, parameter: &Parameter, block: Option<&Block>) -> wgpu::Buffer {
+    pub(super) fn upload(&self, stored: Stored<'_>, block: Option<&Block>) -> wgpu::Buffer {
+        let parameter = stored.parameter;
         let mut uploads = lock(&self.uploads);
         uploads.retain(|_, upload| (upload.is_alive)());
-        let entry = uploads.entry((parameter.key(), block.cloned())).or_insert_with(|| {
-            let data = parameter.data();
-            let cut = |block: &Block| Cow::Owned(block.cut(data.bytes(), data.element().bytes() as usize));
-            let bytes = block.map_or(Cow::Borrowed(data.bytes()), cut);
+        let entry = uploads.entry((stored.key(), block.cloned())).or_insert_with(|| {
+            let values = stored.values();
+            let bytes = match block {
+                Some(block) => Cow::Owned(block.cut(&values, parameter.data().element().bytes() as usize)),
+                None => values,
+            };
             Upload { buffer: self.filled_buffer(parameter.name(), &bytes), is_alive: Box::new(parameter.liveness()) }
         });
         entry.buffer.clone()

@@ -75,6 +75,7 @@ impl Device {
     /// [`ErrorKind::Limit`] if the plan passes a limit of the adapter ([`Plan::check`]) or the device is out of memory;
     /// [`ErrorKind::Device`] if a shader doesn't compile.
     pub fn compile(&self, plan: &Plan) -> Result<Executable> {
+        let plan = &plan.lowered(self.profile());
         let limits = self.limits();
         plan.check(&limits).map_err(|e| {
             e.at(&self.summary().name).hint("use a smaller --batch, or an adapter with larger limits (heatlens doctor)")
@@ -96,11 +97,10 @@ impl Device {
     /// A dispatch as it is, or with a parameter that is too large in blocks.
     fn parts<'a>(&self, dispatch: &'a Dispatch) -> Vec<Part<'a>> {
         let (shared, flops) = (self.shared(), dispatch.kernel.flops());
-        let blocks = dispatch.reads.iter().enumerate().find_map(|(operand, source)| match source {
-            Source::Parameter(parameter) if parameter.bytes() > shared.binding => {
-                Some((operand, dispatch.kernel.split(shared.profile, operand, shared.binding)?))
-            }
-            _ => None,
+        let blocks = dispatch.reads.iter().enumerate().find_map(|(operand, source)| {
+            let is_too_large = source.stored()?.bytes() > shared.binding;
+            let blocks = || dispatch.kernel.split(shared.profile, operand, shared.binding);
+            is_too_large.then(blocks)?.map(|blocks| (operand, blocks))
         });
         match blocks {
             None => vec![Part { dispatch, launch: dispatch.kernel.launch(shared.profile), flops, block: None }],
@@ -121,9 +121,9 @@ impl Device {
             let Part { dispatch, launch, flops, block } = part;
             let buffer = |(operand, source): (usize, &Source)| match source {
                 Source::Var(var) => buffers[slots.slot_of[var.0]].clone(),
-                Source::Parameter(parameter) => {
+                Source::Parameter(_) | Source::Winograd(_) => {
                     let block = block.as_ref().filter(|(cut, _)| *cut == operand).map(|(_, block)| block);
-                    shared.upload(parameter, block)
+                    shared.upload(source.stored().expect("it is a parameter"), block)
                 }
                 Source::Constant(words) => shared.filled_buffer("constants", bytemuck::cast_slice(words)),
             };

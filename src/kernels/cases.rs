@@ -9,7 +9,8 @@ use half::f16;
 use super::{
     Activation, Argmax, Attention, AvgPool, Chunk, CopyPeak, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
     EmbedTokens, EndPool, EndToken, FmaPeak, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants,
-    MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, pad4,
+    MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, WinogradInput,
+    WinogradOutput, pad4,
 };
 
 /// A kernel at given sizes with operands.
@@ -106,7 +107,7 @@ fn padded_noise(seed: u32, len: usize, columns: usize) -> Vec<f32> {
 
 /// Every kernel's cases.
 pub fn all() -> Vec<Case> {
-    [gemm(), grouped(), pooling(), rows(), sequences(), maps(), gram(), peaks()].concat()
+    [gemm(), winograd(), grouped(), pooling(), rows(), sequences(), maps(), gram(), peaks()].concat()
 }
 
 /// A convolution of a `size`² image.
@@ -151,6 +152,9 @@ fn gemm() -> Vec<Case> {
         gemm_case("patches", conv(2, 24, 3, 20, [8, 8, 0])),
         gemm_case("3×3 with residual", activated(Activation::Relu, true, conv(1, 14, 32, 32, [3, 1, 1]))),
         gemm_case("window as large as the image", conv(2, 3, 4, 8, [3, 1, 0])),
+        gemm_case("three products", Gemm { products: 3, ..Gemm::product(3 * 37, 20, 36) }),
+        gemm_case("16 products with residual", Gemm { products: 16, residual: true, ..Gemm::product(16 * 5, 9, 70) }),
+        gemm_case("f16 weights, two products", in_f16(Gemm { products: 2, ..Gemm::product(2 * 65, 12, 40) })),
         gemm_case("f16 weights, primes", in_f16(Gemm::product(67, 37, 29))),
         gemm_case(
             "f16 weights, GELU and residual",
@@ -158,6 +162,27 @@ fn gemm() -> Vec<Case> {
         ),
         gemm_case("f16 weights, 3×3 stride 2, odd", in_f16(conv(3, 7, 5, 6, [3, 2, 1]))),
         gemm_case("flat image", Gemm { height: 1, width: 17, ..conv(2, 1, 8, 8, [3, 1, 1]) }),
+    ]
+}
+
+/// Tiles that reach past the image, more channels than lanes and channels that fill no vec4.
+fn winograd() -> Vec<Case> {
+    let input = |label, [images, height, width, channels, padding]: [usize; 5]| {
+        let kernel = WinogradInput { all: images, images: 0..images, height, width, channels, padding };
+        Case::new(label, kernel, &[channels])
+    };
+    let output = |label, [all, height, width, channels]: [usize; 4], relu| {
+        let kernel = WinogradOutput { all, images: 0..all, height, width, channels, relu, residual: relu };
+        Case::new(label, kernel, &[channels; 3])
+    };
+    vec![
+        input("one pixel", [1, 1, 1, 1, 1]),
+        input("odd edges", [2, 7, 5, 36, 1]),
+        input("without padding", [1, 9, 8, 70, 0]),
+        input("padding of 2", [3, 4, 4, 8, 2]),
+        output("one output", [1, 1, 1, 1], false),
+        output("odd edges, residual and ReLU", [2, 7, 5, 36], true),
+        output("many channels", [1, 4, 6, 131], false),
     ]
 }
 

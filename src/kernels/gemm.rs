@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::{
-    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Variant, fold, pad4, params, shader, size,
+    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Variant, Winograd, fold, pad4, params, shader, size,
 };
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
@@ -160,6 +160,8 @@ pub struct Gemm {
     pub weights: Element,
     /// Whether the fourth operand is added before the activation. Without it that operand is the bias once more.
     pub residual: bool,
+    /// How many products this is: each has as many of the rows, one after another, and weights of its own.
+    pub products: usize,
 }
 
 impl Gemm {
@@ -180,12 +182,18 @@ impl Gemm {
             activation: Activation::Identity,
             weights: Element::F32,
             residual: false,
+            products: 1,
         }
     }
 
     fn rows(&self) -> usize {
         let (height, width) = self.output_size();
         self.images * height * width
+    }
+
+    /// The rows of one product.
+    fn product_rows(&self) -> usize {
+        self.rows() / self.products
     }
 
     fn taps(&self) -> usize {
@@ -207,7 +215,7 @@ impl Gemm {
         let (height, width) = self.output_size();
         let columns4 = columns.len() / 4;
         let params = params(&[
-            size(self.rows()),
+            size(self.product_rows()),
             size(pad4(self.inputs) / 4),
             size(columns4),
             self.activation.code(),
@@ -222,9 +230,11 @@ impl Gemm {
             u32::from(self.residual),
             size(columns.start / 4),
             size(pad4(self.outputs) / 4),
+            size(self.products),
         ]);
+        let grid = fold(self.products * tile.workgroups(self.product_rows(), columns4));
         let shader = if self.weights == Element::F16 { tile.f16 } else { tile.f32 };
-        Launch { shader, constants: Vec::new(), params, grid: fold(tile.workgroups(self.rows(), columns4)) }
+        Launch { shader, constants: Vec::new(), params, grid }
     }
 }
 
@@ -239,6 +249,7 @@ impl Kernel for Gemm {
     fn shape(&self) -> Vec<usize> {
         let Window { height: window, stride, padding, .. } = self.window;
         match (window, stride, padding) {
+            (1, 1, 0) if self.products > 1 => vec![self.products, self.product_rows(), self.inputs, self.outputs],
             (1, 1, 0) => vec![self.rows(), self.inputs, self.outputs],
             _ => {
                 let [images, inputs, outputs] = [self.images, self.inputs, self.outputs];
@@ -251,7 +262,7 @@ impl Kernel for Gemm {
         let [inputs, outputs] = [pad4(self.inputs), pad4(self.outputs)];
         vec![
             Operand::f32(self.images * self.height * self.width * inputs),
-            Operand { element: self.weights, len: self.taps() * inputs * outputs },
+            Operand { element: self.weights, len: self.products * self.taps() * inputs * outputs },
             Operand::f32(outputs),
             Operand::f32(if self.residual { self.rows() * outputs } else { outputs }),
         ]
@@ -269,6 +280,10 @@ impl Kernel for Gemm {
         self.launch_columns(self.tile(profile), &(0..pad4(self.outputs)))
     }
 
+    fn winograd(&self, profile: Profile) -> Option<Winograd> {
+        Winograd::of(self, profile)
+    }
+
     /// One for each tile.
     fn variants(&self) -> Vec<Variant> {
         let of = |tile: &Tile| {
@@ -281,7 +296,7 @@ impl Kernel for Gemm {
 
     /// Columns of the weights: each output is still one sum in the same order.
     fn split(&self, profile: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
-        let rows = self.taps() * pad4(self.inputs);
+        let rows = self.products * self.taps() * pad4(self.inputs);
         let columns = (largest / (self.weights.bytes() * rows as u64)) as usize;
         let blocks = (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))??;
         let tile = self.tile(profile);
@@ -295,7 +310,9 @@ impl Kernel for Gemm {
         let (height, width) = self.output_size();
         let mut output = Vec::with_capacity(self.output().len);
         let mut sums = vec![0.0; outputs];
-        for (image, y, x) in positions(self.images, height, width) {
+        let rows = positions(self.images, height, width).enumerate();
+        for (row, (image, y, x)) in rows {
+            let weight = &weight[row / self.product_rows() * self.taps() * inputs * outputs..];
             sums.fill(0.0);
             for (tap, iy, ix) in self.window.taps(y, x, self.height, self.width) {
                 let pixel = &input[((image * self.height + iy) * self.width + ix) * inputs..][..inputs];
@@ -323,9 +340,10 @@ mod tests {
     fn a_tile_follows_from_one_images_rows() {
         let layer = |images, edge, inputs, outputs| {
             let (window, activation) = (Window { height: 1, width: 1, stride: 1, padding: 0 }, Activation::Relu);
-            let (weights, residual) = (Element::F32, false);
+            let (weights, residual, products) = (Element::F32, false, 1);
+            let (height, width) = (edge, edge);
             let kernel =
-                Gemm { images, height: edge, width: edge, inputs, outputs, window, activation, weights, residual };
+                Gemm { images, height, width, inputs, outputs, window, activation, weights, residual, products };
             kernel.launch(Profile::Hardware).shader.label
         };
         for images in [1, 64] {

@@ -27,6 +27,7 @@ mod peak;
 mod pool;
 pub mod shapes;
 mod variant;
+mod winograd;
 
 pub use argmax::Argmax;
 pub use attention::Attention;
@@ -46,6 +47,8 @@ pub use normalize_image::{Normalization, NormalizeImage};
 pub use peak::{CopyPeak, FmaPeak};
 pub use pool::{AvgPool, MaxPool, MeanPool};
 pub use variant::Variant;
+pub(crate) use winograd::winograd_weights;
+pub use winograd::{Winograd, WinogradInput, WinogradOutput};
 
 use std::borrow::Cow;
 
@@ -281,6 +284,11 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
     /// place: one after the other these write what [`launch`](Self::launch) does, bit for bit. None if the kernel needs
     /// the operand whole.
     fn split(&self, _profile: Profile, _operand: usize, _largest: u64) -> Option<Vec<(Block, Launch)>> {
+        None
+    }
+
+    /// The kernel as a convolution in Winograd's basis, where that is possible and was measured to be faster.
+    fn winograd(&self, _profile: Profile) -> Option<Winograd> {
         None
     }
 

@@ -14,7 +14,7 @@ use super::cases::{Case, Values, ids, noise};
 use super::{
     Activation, Argmax, Attention, AvgPool, Chunk, CopyPeak, DepthwiseConv, DistanceForm, EmbedPatches, EmbedTokens,
     EndPool, EndToken, FmaPeak, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants, MapCounts,
-    MapDistances, MaxPool, MeanPool, Normalization, NormalizeImage, Window,
+    MapDistances, MaxPool, MeanPool, Normalization, NormalizeImage, Window, WinogradInput, WinogradOutput,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -44,12 +44,20 @@ fn made(kernel: impl Kernel + 'static, columns: &[usize]) -> Made {
     (Arc::new(kernel), columns.to_vec())
 }
 
-/// The forms of all kernels; the GEMM has one for products and one for convolutions.
-pub const FORMS: [Form; 20] = [
+/// The forms of all kernels; the GEMM has one for a product, one for several and one for convolutions.
+pub const FORMS: [Form; 23] = [
     Form {
         kernel: "gemm",
         sizes: &["rows", "inputs", "outputs"],
         make: |s| made(Gemm::product(s[0], s[1], s[2]), &[s[1], s[2], s[2], s[2]]),
+    },
+    Form {
+        kernel: "gemm",
+        sizes: &["products", "rows", "inputs", "outputs"],
+        make: |s| {
+            let kernel = Gemm { products: s[0], ..Gemm::product(s[0] * s[1], s[2], s[3]) };
+            made(kernel, &[s[2], s[3], s[3], s[3]])
+        },
     },
     Form {
         kernel: "gemm",
@@ -105,6 +113,24 @@ pub const FORMS: [Form; 20] = [
         make: |s| {
             let [images, height, width, channels, window, stride] = [s[0], s[1], s[2], s[3], s[4], s[5]];
             made(AvgPool { images, height, width, channels, window, stride, ceil: true }, &[channels])
+        },
+    },
+    Form {
+        kernel: "winograd_input",
+        sizes: &["images", "height", "width", "channels", "padding"],
+        make: |s| {
+            let [images, height, width, channels, padding] = [s[0], s[1], s[2], s[3], s[4]];
+            made(WinogradInput { all: images, images: 0..images, height, width, channels, padding }, &[channels])
+        },
+    },
+    Form {
+        kernel: "winograd_output",
+        sizes: &["images", "height", "width", "channels"],
+        make: |s| {
+            let (all, height, width, channels) = (s[0], s[1], s[2], s[3]);
+            let (relu, residual) = (true, false);
+            let kernel = WinogradOutput { all, images: 0..all, height, width, channels, relu, residual };
+            made(kernel, &[channels; 3])
         },
     },
     Form {

@@ -93,11 +93,13 @@ impl Plan {
         pinned
     }
 
-    /// From the dispatch that writes each value to the last that touches it; always, for pinned ones.
+    /// From the first dispatch that writes each value to the last that touches it; always, for pinned ones.
     fn lives(&self) -> Vec<Life> {
-        let mut lives = vec![Life { first: 0, last: 0 }; self.values.len()];
+        let mut lives = vec![Life { first: usize::MAX, last: 0 }; self.values.len()];
         for (step, dispatch) in self.dispatches.iter().enumerate() {
-            lives[dispatch.output.0] = Life { first: step, last: step };
+            let life = &mut lives[dispatch.output.0];
+            // Some values are written in parts.
+            *life = Life { first: step.min(life.first), last: step };
             for source in &dispatch.reads {
                 if let Source::Var(var) = source {
                     lives[var.0].last = step;

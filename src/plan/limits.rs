@@ -1,6 +1,6 @@
 //! What a device lets a plan have, and which batch fits it.
 
-use super::{Plan, Shape, Source};
+use super::{Plan, Shape, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Profile;
 
@@ -37,7 +37,7 @@ impl Plan {
     /// The bytes that the plan takes on a device.
     pub fn memory(&self) -> Memory {
         Memory {
-            parameters: self.parameters().iter().map(crate::layers::Parameter::bytes).sum(),
+            parameters: self.stored().map(Stored::bytes).sum(),
             values: self.slots().total_bytes(),
             readback: self.outputs.iter().map(|(_, var)| self.bytes_of(var.0)).sum(),
         }
@@ -57,11 +57,12 @@ impl Plan {
         }
         for dispatch in &self.dispatches {
             for (operand, source) in dispatch.reads.iter().enumerate() {
-                let Source::Parameter(parameter) = source else { continue };
+                let Some(stored) = source.stored() else { continue };
                 let has_parts = || dispatch.kernel.split(Profile::Hardware, operand, limits.binding).is_some();
-                if parameter.bytes() > limits.binding && !has_parts() {
-                    let what = format!("tensor {}, which {} needs whole,", parameter.name(), dispatch.kernel.name());
-                    fits(&what, parameter.bytes(), limits.binding, "can be bound at once")?;
+                if stored.bytes() > limits.binding && !has_parts() {
+                    let what =
+                        format!("tensor {}, which {} needs whole,", stored.parameter.name(), dispatch.kernel.name());
+                    fits(&what, stored.bytes(), limits.binding, "can be bound at once")?;
                 }
             }
         }

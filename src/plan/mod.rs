@@ -17,8 +17,10 @@
 
 mod lifetimes;
 mod limits;
+mod lowering;
 mod verbs;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ pub use lifetimes::Slots;
 pub use limits::{Limits, Memory};
 pub use verbs::StoredMaps;
 
-use crate::kernels::{Element, Kernel, Operand, pad4};
+use crate::kernels::{Element, Kernel, Operand, pad4, winograd_weights};
 use crate::layers::Parameter;
 
 /// A value in a plan.
@@ -74,8 +76,67 @@ pub enum Source {
     Var(Var),
     /// A layer's parameter.
     Parameter(Parameter),
-    /// Constant integers of the plan itself (row lists, chunk tables).
+    /// The weights of a 3×3 convolution, a layer's parameter, in Winograd's basis.
+    Winograd(Parameter),
+    /// Constant words of the plan itself (row lists, chunk tables, zeros).
     Constant(Arc<Vec<u32>>),
+}
+
+impl Source {
+    /// The parameter as a device keeps it.
+    pub fn stored(&self) -> Option<Stored<'_>> {
+        match self {
+            Self::Parameter(parameter) => Some(Stored { parameter, in_winograd_basis: false }),
+            Self::Winograd(parameter) => Some(Stored { parameter, in_winograd_basis: true }),
+            Self::Var(_) | Self::Constant(_) => None,
+        }
+    }
+}
+
+/// A parameter as a device keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// The layer's parameter.
+    pub parameter: &'a Parameter,
+    /// Whether it is kept in Winograd's basis.
+    pub in_winograd_basis: bool,
+}
+
+/// What tells the parameters of a device apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoredKey(usize, bool);
+
+impl<'a> Stored<'a> {
+    /// What tells it apart from any other.
+    pub fn key(self) -> StoredKey {
+        StoredKey(self.parameter.key(), self.in_winograd_basis)
+    }
+
+    /// The number of elements.
+    pub fn len(self) -> usize {
+        let len = self.parameter.data().len();
+        if self.in_winograd_basis { len / 9 * 16 } else { len }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size.
+    pub fn bytes(self) -> u64 {
+        self.parameter.data().element().bytes() * self.len() as u64
+    }
+
+    /// The values as they lie in memory.
+    pub fn values(self) -> Cow<'a, [u8]> {
+        let data = self.parameter.data();
+        if self.in_winograd_basis {
+            Cow::Owned(bytemuck::cast_slice(&winograd_weights(data.f32())).to_vec())
+        } else {
+            Cow::Borrowed(data.bytes())
+        }
+    }
 }
 
 /// One kernel with its operands.
@@ -174,14 +235,14 @@ impl Plan {
 
     /// All distinct parameters, in order of first use.
     pub fn parameters(&self) -> Vec<Parameter> {
+        self.stored().map(|stored| stored.parameter.clone()).collect()
+    }
+
+    /// All distinct parameters as a device keeps them, in order of first use.
+    fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
         let mut seen = std::collections::HashSet::new();
         let sources = self.dispatches.iter().flat_map(|dispatch| &dispatch.reads);
-        sources
-            .filter_map(|source| match source {
-                Source::Parameter(parameter) if seen.insert(parameter.key()) => Some(parameter.clone()),
-                _ => None,
-            })
-            .collect()
+        sources.filter_map(Source::stored).filter(move |stored| seen.insert(stored.key()))
     }
 
     /// How many dispatches each kernel has, by name.
@@ -220,10 +281,11 @@ impl Plan {
         for (index, (operand, source)) in expected.iter().zip(&reads).enumerate() {
             let given = match source {
                 Source::Var(var) => Operand { element: self.values[var.0].element, len: self.values[var.0].len },
-                Source::Parameter(parameter) => {
-                    Operand { element: parameter.data().element(), len: parameter.data().len() }
+                Source::Constant(words) => Operand { len: words.len(), ..*operand },
+                Source::Parameter(parameter) | Source::Winograd(parameter) => {
+                    let len = source.stored().map_or(0, Stored::len);
+                    Operand { element: parameter.data().element(), len }
                 }
-                Source::Constant(words) => Operand::u32(words.len()),
             };
             assert_eq!(*operand, given, "{}: operand {index}", kernel.name());
         }

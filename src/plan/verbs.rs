@@ -71,8 +71,9 @@ impl Plan {
         let (down, across) = window.output_size(height, width);
         let shape = Shape { images, height: down, width: across, channels: outputs };
         if groups == 1 {
-            let weights = layer.weight.data().element();
-            let kernel = Gemm { images, height, width, inputs, outputs, window, activation, weights, residual };
+            let (weights, products) = (layer.weight.data().element(), 1);
+            let kernel =
+                Gemm { images, height, width, inputs, outputs, window, activation, weights, residual, products };
             self.dispatch(kernel, reads, shape, true)
         } else if layer.is_depthwise() {
             let kernel = DepthwiseConv { images, height, width, channels, window, activation, residual };

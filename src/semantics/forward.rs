@@ -307,7 +307,8 @@ pub(crate) fn compile_fitting(
     record: impl Fn(usize) -> Plan,
 ) -> Result<(Plan, Executable)> {
     let usual = usual_batch(device).min(rows);
-    let mut plan = Plan::fitting(batch.map(|batch| batch.min(rows)), usual, &device.limits(), &record)?;
+    let record = |rows| record(rows).lowered(device.profile());
+    let mut plan = Plan::fitting(batch.map(|batch| batch.min(rows)), usual, &device.limits(), record)?;
     loop {
         match device.compile(&plan) {
             // How much memory hardware has shows only when there is none left.

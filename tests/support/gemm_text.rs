@@ -50,6 +50,7 @@ fn unpack(halves: vec2<u32>) -> vec4<f32> {
 
 const HEAD: &str = "\
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -66,6 +67,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -102,8 +105,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -116,13 +119,19 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 }
 ";
 
+const WEIGHTS: &str = "
+// The vec4s of weights of one product.
+fn weights4() -> u32 {
+    return params.window_height * params.window_width * 4u * params.inputs4 * params.outputs4;
+}
+";
+
 const ORIGIN: &str = "
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
+    let x = row % params.out_width;
+    let y = (row / params.out_width) % params.out_height;
+    let image = row / (params.out_width * params.out_height);
     return vec3<u32>(
         x * params.stride - params.padding,
         y * params.stride - params.padding,
@@ -137,9 +146,8 @@ fn stores(rows: usize) -> String {
     let sums = (0..rows).map(|i| format!("sum{i}")).collect::<Vec<_>>().join(", ");
     format!(
         "    var sums = array<vec4<f32>, {rows}>({sums});
-    let end = min(row + {rows}u, params.rows);
-    for (var r = row; r < end; r++) {{
-        store(r, column, sums[r - row]);
+    for (var r = row; r < min(row + {rows}u, end); r++) {{
+        store(r, end, column, sums[r - row]);
     }}
 "
     )
@@ -178,18 +186,21 @@ pub(crate) fn direct(rows: usize, weights: Weights) -> String {
 
 {head}
 override LANES: u32 = 8;
-{EPILOGUE}{ORIGIN}
+{EPILOGUE}{ORIGIN}{WEIGHTS}
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let column_tiles = (params.outputs4 + LANES - 1u) / LANES;
+    let tiles = (params.rows + {last_row}u) / {rows}u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let row = (index / column_tiles) * {rows}u;
-    if row >= params.rows {{
+    let product = index / tiles;
+    if product >= params.products {{
         return;
     }}
-    let column = (index % column_tiles) * LANES + lane;
+    let row = product * params.rows + index % tiles / column_tiles * {rows}u;
+    let end = (product + 1u) * params.rows;
+    let column = index % column_tiles * LANES + lane;
     // Lanes past the end compute the last column again and don't store it.
-    var w = min(column, params.outputs4 - 1u);
+    var w = product * weights4() + min(column, params.outputs4 - 1u);
 {origins}{sums}    for (var dy = 0u; dy < params.window_height; dy++) {{
         for (var dx = 0u; dx < params.window_width; dx++) {{
 {taps}{inside}            if {all} {{
@@ -199,7 +210,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }}
 {stores}}}
 ",
-        origins = each(rows, "    let origin$i = origin_of(row + $iu);\n    let image$i = origin$i.z;\n"),
+        last_row = rows - 1,
+        origins = each(rows, "    let origin$i = origin_of(min(row + $iu, end - 1u));\n    let image$i = origin$i.z;\n"),
         sums = each(rows, "    var sum$i = vec4<f32>(0.0);\n"),
         plain = step(&loads),
         guarded = step(&masked),
@@ -212,7 +224,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 pub(crate) fn subgroup(vectors: usize, weights: Weights) -> String {
     let (head, described) = (weights.head(), weights.described());
     let rows = 8 * vectors;
-    let origins = each(vectors, "    let origin$i = origin_of(row + $iu * 8u + lane);\n");
+    let origins = each(vectors, "    let origin$i = origin_of(min(row + $iu * 8u + lane, end - 1u));\n");
     let sources = each(
         vectors,
         "            let y$i = origin$i.y + dy;\n            let x$i = origin$i.x + dx;\n            let inside$i = y$i < params.in_height && x$i < params.in_width;\n            let source$i = select(0u, (origin$i.z + y$i * params.in_width + x$i) * params.inputs4, inside$i);\n",
@@ -239,19 +251,22 @@ pub(crate) fn subgroup(vectors: usize, weights: Weights) -> String {
 // rows of its own number: such an adapter loads every lane's value by itself, even where all lanes ask for the same one, while
 // handing a value on to all lanes costs one instruction.
 
-{head}{EPILOGUE}{ORIGIN}
+{head}{EPILOGUE}{ORIGIN}{WEIGHTS}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let row_tiles = (params.rows + {last_row}u) / {rows}u;
+    let tiles = row_tiles * ((params.outputs4 + 7u) / 8u);
     let index = group.y * groups.x + group.x;
-    // All rows of one column of tiles come first: its weights stay in the cache.
-    let row = (index % row_tiles) * {rows}u;
-    let column = (index / row_tiles) * 8u + lane;
-    if index / row_tiles * 8u >= params.outputs4 {{
+    let product = index / tiles;
+    if product >= params.products {{
         return;
     }}
+    // All rows of one column of tiles come first: its weights stay in the cache.
+    let row = product * params.rows + index % row_tiles * {rows}u;
+    let end = (product + 1u) * params.rows;
+    let column = index % tiles / row_tiles * 8u + lane;
     // Lanes past the end compute the last column again and don't store it.
-    var w = min(column, params.outputs4 - 1u);
+    var w = product * weights4() + min(column, params.outputs4 - 1u);
 {origins}{sums}    for (var dy = 0u; dy < params.window_height; dy++) {{
         for (var dx = 0u; dx < params.window_width; dx++) {{
 {sources}            for (var c = 0u; c < params.inputs4; c++) {{
@@ -290,7 +305,7 @@ pub(crate) fn tiled(rows: usize, columns: usize, lanes: usize, weights: Weights)
             weights + &pairs(&format!("            sum$r_$i += a$r.{part} * w{k}_$i;\n"))
         })
         .collect();
-    let stores = pairs("    store(first_row + $ru * LANE_ROWS + ty, first_column + tx + 8u * $iu, sum$r_$i);\n")
+    let stores = pairs("    store(first_row + $ru * LANE_ROWS + ty, end, first_column + tx + 8u * $iu, sum$r_$i);\n")
         .replace("LANE_ROWS", &format!("{lane_rows}u"));
     format!(
         "\
@@ -309,17 +324,20 @@ var<workgroup> weights: array<vec4<f32>, {weight_tile}>;
 @compute @workgroup_size({lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{
     let column_tiles = (params.outputs4 + {last_column}u) / {tile_columns4}u;
+    let tiles = (params.rows + {last_row}u) / {tile_rows}u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let first_row = (index / column_tiles) * {tile_rows}u;
-    let first_column = (index % column_tiles) * {tile_columns4}u;
-    if first_row >= params.rows {{
+    let product = index / tiles;
+    if product >= params.products {{
         return;
     }}
+    let first_row = product * params.rows + index % tiles / column_tiles * {tile_rows}u;
+    let end = (product + 1u) * params.rows;
+    let first_column = index % column_tiles * {tile_columns4}u;
     let tx = lane % 8u;
     let ty = lane / 8u;
 
     // The row this lane loads: its image, and the input pixel under the window's first tap (wrapping below 0).
-    let r = min(first_row + lane, params.rows - 1u);
+    let r = min(first_row + lane, end - 1u);
     let origin_x = (r % params.out_width) * params.stride - params.padding;
     let origin_y = ((r / params.out_width) % params.out_height) * params.stride - params.padding;
     let image = (r / (params.out_width * params.out_height)) * params.in_height * params.in_width;
@@ -329,6 +347,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var c = 0u;
 
     let inner4 = params.window_height * params.window_width * params.inputs4;
+    let first_weight = product * 4u * inner4 * params.outputs4;
 {sums}    for (var k = 0u; k < inner4; k += 4u) {{
         for (var step = 0u; step < 4u; step++) {{
             let y = origin_y + dy;
@@ -350,7 +369,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let row = 4u * k + at / {tile_columns4}u;
             let column = first_column + at % {tile_columns4}u;
             let inside = row < 4u * inner4 && column < params.outputs4;
-            let source = select(0u, row * params.outputs4 + column, inside);
+            let source = select(0u, first_weight + row * params.outputs4 + column, inside);
             weights[at] = select(vec4<f32>(0.0), {load}, inside);
         }}
         workgroupBarrier();
@@ -364,6 +383,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         fmas = 16 * rows * columns,
         input_tile = tile_rows * 5,
         weight_tile = 16 * tile_columns4,
+        last_row = tile_rows - 1,
         last_column = tile_columns4 - 1,
     )
 }

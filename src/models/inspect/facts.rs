@@ -234,7 +234,7 @@ fn largest_value(plan: &Plan) -> Option<Largest> {
         Source::Var(var) => {
             plan.inputs().iter().find(|(_, input)| input == var).map(|(name, var)| (name.as_str(), *var))
         }
-        Source::Parameter(_) | Source::Constant(_) => None,
+        Source::Parameter(_) | Source::Winograd(_) | Source::Constant(_) => None,
     });
     let (name, var) = results.chain(inputs).max_by_key(|(_, var)| plan.value(*var).len)?;
     let Shape { images, height, width, channels } = plan.shape(var);
