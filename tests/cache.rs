@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use heatlens::gpu::DeviceOptions;
+use heatlens::gpu::{DeviceOptions, Input, Tuning, TuningOrigin};
+use heatlens::kernels::{Gemm, Profile};
 use heatlens::models::{Architecture, Clip};
 use heatlens::semantics::embed_texts;
 use heatlens::weights::ModelFiles;
-use heatlens::{Device, Observer, Silent, Tensor};
+use heatlens::{Device, Observer, Plan, Silent, Tensor};
 
 /// Keeps what it is told.
 #[derive(Default)]
@@ -134,5 +135,62 @@ fn the_program_keeps_where_it_is_told_and_measures_from_nothing() {
     {
         run(&embed, &[("HEATLENS_CACHE", Path::new("")), ("HEATLENS_NO_CACHE", Path::new("0"))]);
         assert_eq!(files(&root.join("usual/heatlens"), "text-").len(), 1);
+    }
+}
+
+/// The hardware profile runs on any adapter.
+#[test]
+fn tiles_are_measured_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |cache: Option<&Path>, tune| {
+        let (cache, profile) = (cache.map(Path::to_owned), Some(Profile::Hardware));
+        Device::open(&DeviceOptions { cache, tune, profile, ..DeviceOptions::default() }).unwrap().tuning()
+    };
+    let cache = folder.path().join("made/where/missing");
+    let table = open(Some(&cache), false);
+    assert_eq!(table.origin, TuningOrigin::Table);
+    assert_eq!(open(None, true), table, "nowhere to keep it");
+    let measured = open(Some(&cache), true);
+    assert_eq!(measured.origin, TuningOrigin::Measured);
+    assert!((4..=256).contains(&measured.least_workgroups), "{measured:?}");
+    assert_eq!(open(Some(&cache), true), Tuning { origin: TuningOrigin::Kept, ..measured });
+    assert_eq!(open(Some(&cache), false), table, "what is kept isn't used either");
+
+    let [file] = &files(&cache, "tiles-")[..] else { panic!("one adapter, one file") };
+    let text = std::fs::read_to_string(file).unwrap();
+    let other = text.replace(&format!(": {}", measured.least_workgroups), ": 7");
+    std::fs::write(file, other).unwrap();
+    assert_eq!(open(Some(&cache), true), Tuning { least_workgroups: 7, origin: TuningOrigin::Kept });
+    std::fs::write(file, "nothing that could be read").unwrap();
+    assert_eq!(open(Some(&cache), true).origin, TuningOrigin::Measured);
+}
+
+/// A device that takes the larger tile everywhere runs it in layers that otherwise take the smaller one.
+#[test]
+fn plans_are_compiled_with_what_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = DeviceOptions {
+        cache: Some(folder.path().to_owned()),
+        profile: Some(Profile::Hardware),
+        tune: true,
+        ..DeviceOptions::default()
+    };
+    let shaders = |options: &DeviceOptions| {
+        let device = Device::open(options).unwrap();
+        let plan = Plan::of_kernel(Arc::new(Gemm::product(49, 64, 64)));
+        let values = [vec![1.0; 49 * 64], vec![1.0; 64 * 64], vec![0.0; 64], vec![0.0; 64]];
+        let names = ["0", "1", "2", "3"];
+        let inputs: Vec<(&str, Input<'_>)> = names.into_iter().zip(values.iter().map(|v| Input::F32(v))).collect();
+        let before = device.dispatches();
+        let outputs = device.compile(&plan).unwrap().run(&inputs).unwrap();
+        assert!(outputs.tensor("output").data().iter().all(|&value| value == 64.0));
+        let ran = device.dispatches().into_iter().filter(|(shader, count)| before.get(shader) != Some(count));
+        ran.map(|(shader, _)| shader).collect::<Vec<_>>()
+    };
+    shaders(&options);
+    let [file] = &files(folder.path(), "tiles-")[..] else { panic!("one adapter, one file") };
+    for (least, shader) in [(1, "gemm_tiled_8x2"), (1000, "gemm_tiled_8x1")] {
+        std::fs::write(file, format!(r#"{{"adapter": "", "least_workgroups": {least}}}"#)).unwrap();
+        assert_eq!(shaders(&options), [shader]);
     }
 }

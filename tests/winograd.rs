@@ -1,7 +1,7 @@
 //! Convolutions in Winograd's basis on the adapter against the plain sum over the window in f64.
 
 use heatlens::gpu::Input;
-use heatlens::kernels::{Element, Gemm, Kernel, Profile, Window, cases::noise};
+use heatlens::kernels::{Gemm, Kernel, Profile, Window, cases::noise};
 use heatlens::layers::{Activation, Conv2d, ConvOptions, Normalization};
 use heatlens::{Device, Plan, Tensor};
 
@@ -46,13 +46,10 @@ impl Layer {
             images,
             height: self.height,
             width: self.width,
-            inputs: self.inputs,
-            outputs: self.outputs,
             window: Window { height: 3, width: 3, stride: 1, padding: self.padding },
             activation: if self.ends { Activation::Relu } else { Activation::Identity },
-            weights: Element::F32,
             residual: self.ends,
-            products: 1,
+            ..Gemm::product(1, self.inputs, self.outputs)
         };
         let x = heatlens::kernels::Data::F32(x);
         kernel.reference(&[x, convolution.weight.data(), convolution.bias.data(), x])

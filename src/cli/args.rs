@@ -50,6 +50,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "HEATLENS_NO_CACHE", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     no_cache: bool,
+    /// Choose the GPU's tiles by kind of adapter; otherwise they are measured on it once, in about half a second, and kept in the cache
+    #[arg(long, global = true, env = "HEATLENS_NO_TUNE", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    no_tune: bool,
     /// Show neither progress nor notices, errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
@@ -136,6 +140,7 @@ impl Global {
         DeviceOptions {
             adapter: self.adapter.clone().or(power).unwrap_or_default(),
             memory: self.memory.map(|mib| mib.get().saturating_mul(1 << 20)),
+            tune: !self.no_tune,
             ..DeviceOptions::default()
         }
     }

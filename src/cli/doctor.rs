@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use heatlens::gpu::{AdapterSummary, adapters};
-use heatlens::kernels::cases;
+use heatlens::gpu::{AdapterSummary, Tuning, adapters};
+use heatlens::kernels::{Profile, cases};
 use heatlens::semantics::usual_batch;
 use heatlens::{Device, Error, ErrorKind, Observer, Result};
 use serde::Serialize;
@@ -29,6 +29,8 @@ struct Findings<'a> {
     /// The number of the adapter that was tested.
     tested: usize,
     profile: String,
+    /// How tiles are chosen on hardware.
+    tiles: Option<Tuning>,
     /// Where text embeddings and pipelines are kept.
     cache: Option<&'a Path>,
     kernels: Vec<KernelFindings>,
@@ -55,6 +57,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
         adapters: &adapters,
         tested: device.summary().index,
         profile: device.profile().name().to_owned(),
+        tiles: (device.profile() == Profile::Hardware).then(|| device.tuning()),
         cache: device.cache(),
         kernels: check_kernels(device, &context.progress)?,
         warnings: size_warnings(device),
@@ -152,6 +155,9 @@ fn text(findings: &Findings<'_>) -> String {
     }
     let cache = findings.cache.map_or_else(|| "none".to_owned(), |folder| folder.display().to_string());
     text += &format!("cache: {cache}\n");
+    if let Some(Tuning { least_workgroups, origin }) = findings.tiles {
+        text += &format!("tiles: 64×64 from {least_workgroups} workgroups an image on, {}\n", origin.name());
+    }
     let rows: Vec<[String; 5]> = findings
         .kernels
         .iter()

@@ -68,6 +68,9 @@ pub struct DeviceOptions {
     /// A folder, made where it's missing, in which compiled pipelines and text embeddings are kept between runs; none = they aren't. Only
     /// this user may write to it: drivers trust what they find there. A device whose shaders are replaced or checked has none.
     pub cache: Option<PathBuf>,
+    /// Measure once which tiles suit a hardware adapter, within about half a second, and keep that in the [`cache`](Self::cache), without
+    /// which a table by kind of adapter is used.
+    pub tune: bool,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.
     pub replaced_shaders: BTreeMap<String, String>,

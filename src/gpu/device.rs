@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::adapter::{self, AdapterSummary, DeviceOptions};
 use super::pipeline::{Pipeline, Pipelines};
+use super::tuning::Tuning;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Block, Profile};
+use crate::kernels::{Block, Profile, Target};
 use crate::plan::{Limits, Stored, StoredKey};
 
 /// An adapter opened for computing. Cloning shares it; it is `Send` and `Sync`.
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) binding: u64,
     memory: Option<u64>,
     cache: Option<PathBuf>,
+    /// What was measured of the adapter, now or earlier.
+    tuning: OnceLock<Tuning>,
     summary: AdapterSummary,
     pipelines: Pipelines,
     dispatches: Mutex<BTreeMap<&'static str, u64>>,
@@ -57,7 +60,8 @@ impl Device {
     /// Opens an adapter with the limits it has.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if there is no such adapter or it can't be opened.
+    /// [`ErrorKind::Device`] if there is no such adapter or it can't be opened or tuned, [`ErrorKind::Io`] if what was measured can't be
+    /// kept.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
         let instance = adapter::instance();
         let (index, adapter) = adapter::choose(&instance, &options.adapter)?;
@@ -75,7 +79,12 @@ impl Device {
         if let Some(folder) = options.own_cache() {
             pipelines.keep_in(folder, &device, &adapter.get_info());
         }
-        Ok(Self::new(summary, profile, pipelines, (device, queue), options))
+        let device = Self::new(summary, profile, pipelines, (device, queue), options);
+        if let Some(folder) = options.own_cache().filter(|_| options.tune && profile == Profile::Hardware) {
+            let tuning = Tuning::kept_or_measured(&device, folder)?;
+            device.0.tuning.get_or_init(|| tuning);
+        }
+        Ok(device)
     }
 
     /// Uses a host program's own device, so that it can share one between its window and heatlens.
@@ -126,6 +135,7 @@ impl Device {
             binding,
             memory,
             cache,
+            tuning: OnceLock::new(),
             summary,
             pipelines,
             dispatches,
@@ -142,6 +152,16 @@ impl Device {
     /// The shader family in use.
     pub fn profile(&self) -> Profile {
         self.0.profile
+    }
+
+    /// How tiles are chosen.
+    pub fn tuning(&self) -> Tuning {
+        self.0.tuning.get().copied().unwrap_or_else(|| Tuning::of_kind(&self.0.summary))
+    }
+
+    /// What plans are lowered for.
+    pub fn target(&self) -> Target {
+        Target { profile: self.0.profile, least_workgroups: self.tuning().least_workgroups }
     }
 
     /// What plans may have. The memory is that free now with what uploaded parameters already take, unless the device was

@@ -75,7 +75,7 @@ impl Device {
     /// [`ErrorKind::Limit`] if the plan passes a limit of the adapter ([`Plan::check`]) or the device is out of memory;
     /// [`ErrorKind::Device`] if a shader doesn't compile.
     pub fn compile(&self, plan: &Plan) -> Result<Executable> {
-        let plan = &plan.lowered(self.profile());
+        let plan = &plan.lowered(self.target());
         let limits = self.limits();
         plan.check(&limits).map_err(|e| {
             e.at(&self.summary().name).hint("use a smaller --batch, or an adapter with larger limits (heatlens doctor)")

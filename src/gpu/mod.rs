@@ -26,6 +26,7 @@ mod executable;
 mod outputs;
 mod pipeline;
 mod timing;
+mod tuning;
 
 pub use adapter::{AdapterChoice, AdapterSummary, DeviceOptions, MEMORY_SHARE, Power, adapters};
 pub use check::{Difference, KernelCheck};
@@ -34,4 +35,5 @@ pub(crate) use executable::FLOPS_PER_SUBMISSION;
 pub use executable::{Executable, Input, Run};
 pub use outputs::Outputs;
 pub use timing::Clock;
+pub use tuning::{Tuning, TuningOrigin};
 pub use wgpu;

@@ -6,9 +6,11 @@
 //! channels, and a matrix product is a 1×1 window. The shaders add the same products in the same order, in f32.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{
-    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Variant, Winograd, fold, pad4, params, shader, size,
+    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Target, Variant, Winograd, fold, pad4, params,
+    shader, size,
 };
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
@@ -37,10 +39,6 @@ static TILES: [Tile; 4] = [
     Tile { profile: Profile::Software, f32: &DIRECT, f16: &DIRECT_F16, rows: 8, columns4: 8 },
     Tile { profile: Profile::SoftwareSubgroups, f32: &SUBGROUP, f16: &SUBGROUP_F16, rows: 16, columns4: 8 },
 ];
-
-/// Workgroups an image, under which a layer takes a smaller tile: fewer leave most cores of a GPU idle, and a smaller tile loads more
-/// for each multiply-add.
-const LEAST_WORKGROUPS: usize = 32;
 
 impl Tile {
     fn workgroups(&self, rows: usize, columns4: usize) -> usize {
@@ -162,6 +160,8 @@ pub struct Gemm {
     pub residual: bool,
     /// How many products this is: each has as many of the rows, one after another, and weights of its own.
     pub products: usize,
+    /// Workgroups that one image must make with a larger tile for it to be taken ([`Target::least_workgroups`]).
+    pub least_workgroups: usize,
 }
 
 impl Gemm {
@@ -183,6 +183,7 @@ impl Gemm {
             weights: Element::F32,
             residual: false,
             products: 1,
+            least_workgroups: Target::LEAST_WORKGROUPS,
         }
     }
 
@@ -204,7 +205,7 @@ impl Gemm {
     /// an adapter's compiler adds in all tiles alike is nothing to count on.
     fn tile(&self, profile: Profile) -> &'static Tile {
         let (height, width) = self.output_size();
-        let is_enough = |tile: &&Tile| tile.workgroups(height * width, pad4(self.outputs) / 4) >= LEAST_WORKGROUPS;
+        let is_enough = |tile: &&Tile| tile.workgroups(height * width, pad4(self.outputs) / 4) >= self.least_workgroups;
         let mut tiles = TILES.iter().filter(|tile| tile.profile == profile);
         let smallest = tiles.clone().next_back().expect("every profile has a tile");
         tiles.find(is_enough).unwrap_or(smallest)
@@ -284,6 +285,10 @@ impl Kernel for Gemm {
         Winograd::of(self, profile)
     }
 
+    fn tuned(&self, target: Target) -> Option<Arc<dyn Kernel>> {
+        Some(Arc::new(Self { least_workgroups: target.least_workgroups, ..self.clone() }))
+    }
+
     /// One for each tile.
     fn variants(&self) -> Vec<Variant> {
         let of = |tile: &Tile| {
@@ -338,17 +343,15 @@ mod tests {
 
     #[test]
     fn a_tile_follows_from_one_images_rows() {
-        let layer = |images, edge, inputs, outputs| {
-            let (window, activation) = (Window { height: 1, width: 1, stride: 1, padding: 0 }, Activation::Relu);
-            let (weights, residual, products) = (Element::F32, false, 1);
-            let (height, width) = (edge, edge);
+        let layer = |images, edge, inputs, outputs, least_workgroups| {
             let kernel =
-                Gemm { images, height, width, inputs, outputs, window, activation, weights, residual, products };
+                Gemm { images, height: edge, width: edge, least_workgroups, ..Gemm::product(1, inputs, outputs) };
             kernel.launch(Profile::Hardware).shader.label
         };
         for images in [1, 64] {
-            assert_eq!(layer(images, 56, 64, 256), "gemm_tiled_8x2", "{images} images");
-            assert_eq!(layer(images, 7, 512, 512), "gemm_tiled_8x1", "{images} images");
+            assert_eq!(layer(images, 56, 64, 256, 32), "gemm_tiled_8x2", "{images} images");
+            assert_eq!(layer(images, 7, 512, 512, 32), "gemm_tiled_8x1", "{images} images");
+            assert_eq!(layer(images, 7, 512, 512, 8), "gemm_tiled_8x2", "{images} images, tuned");
         }
     }
 }

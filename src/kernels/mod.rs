@@ -51,6 +51,7 @@ pub(crate) use winograd::winograd_weights;
 pub use winograd::{Winograd, WinogradInput, WinogradOutput};
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use half::f16;
 
@@ -87,6 +88,27 @@ impl Profile {
     /// Whether the adapter is a CPU.
     pub fn is_software(self) -> bool {
         self != Self::Hardware
+    }
+}
+
+/// What a plan is lowered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The shader family.
+    pub profile: Profile,
+    /// Workgroups that one image must make with the GEMM's larger tile on hardware for a layer to take it: fewer leave most cores of a GPU
+    /// idle, and a smaller tile loads more for each multiply-add.
+    pub least_workgroups: usize,
+}
+
+impl Target {
+    /// [`least_workgroups`](Self::least_workgroups) where nothing is known of the adapter.
+    pub const LEAST_WORKGROUPS: usize = 32;
+}
+
+impl From<Profile> for Target {
+    fn from(profile: Profile) -> Self {
+        Self { profile, least_workgroups: Self::LEAST_WORKGROUPS }
     }
 }
 
@@ -289,6 +311,11 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
 
     /// The kernel as a convolution in Winograd's basis, where that is possible and was measured to be faster.
     fn winograd(&self, _profile: Profile) -> Option<Winograd> {
+        None
+    }
+
+    /// The kernel with tiles for a target, if it has any to choose.
+    fn tuned(&self, _target: Target) -> Option<Arc<dyn Kernel>> {
         None
     }
 

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use super::{Dispatch, Plan, Shape, Source, Var};
-use crate::kernels::{Gemm, Profile, Winograd, pad4};
+use crate::kernels::{Gemm, Target, Winograd, pad4};
 use crate::layers::Parameter;
 
 impl Plan {
-    /// The plan as a device of `profile` runs it: with convolutions in Winograd's basis where that is faster. Values keep their
-    /// numbers, those in the basis come behind them; [`flops`](Self::flops) are those that are left.
-    pub fn lowered(&self, profile: Profile) -> Self {
+    /// The plan as a device of this kind runs it: with convolutions in Winograd's basis where that is faster, and tiles that were tuned for
+    /// it. Values keep their numbers, those in the basis come behind them; [`flops`](Self::flops) are those that are left.
+    pub fn lowered(&self, target: impl Into<Target>) -> Self {
+        let target = target.into();
         let mut plan = Self { dispatches: Vec::new(), ..self.clone() };
         for dispatch in &self.dispatches {
-            match (dispatch.kernel.winograd(profile), &dispatch.reads[..]) {
+            match (dispatch.kernel.winograd(target.profile), &dispatch.reads[..]) {
                 // Without a parameter there are no weights to take to the basis beforehand.
                 (Some(winograd), [Source::Var(x), Source::Parameter(weight), bias, residual]) => {
                     plan.convolve(&winograd, *x, weight, [bias, residual], dispatch.output);
                 }
-                _ => plan.dispatches.push(dispatch.clone()),
+                _ => {
+                    let kernel = dispatch.kernel.tuned(target).unwrap_or_else(|| dispatch.kernel.clone());
+                    plan.dispatches.push(Dispatch { kernel, ..dispatch.clone() });
+                }
             }
         }
         plan

@@ -71,9 +71,9 @@ impl Plan {
         let (down, across) = window.output_size(height, width);
         let shape = Shape { images, height: down, width: across, channels: outputs };
         if groups == 1 {
-            let (weights, products) = (layer.weight.data().element(), 1);
-            let kernel =
-                Gemm { images, height, width, inputs, outputs, window, activation, weights, residual, products };
+            let weights = layer.weight.data().element();
+            let product = Gemm::product(1, inputs, outputs);
+            let kernel = Gemm { images, height, width, window, activation, weights, residual, ..product };
             self.dispatch(kernel, reads, shape, true)
         } else if layer.is_depthwise() {
             let kernel = DepthwiseConv { images, height, width, channels, window, activation, residual };

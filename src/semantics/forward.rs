@@ -307,7 +307,7 @@ pub(crate) fn compile_fitting(
     record: impl Fn(usize) -> Plan,
 ) -> Result<(Plan, Executable)> {
     let usual = usual_batch(device).min(rows);
-    let record = |rows| record(rows).lowered(device.profile());
+    let record = |rows| record(rows).lowered(device.target());
     let mut plan = Plan::fitting(batch.map(|batch| batch.min(rows)), usual, &device.limits(), record)?;
     loop {
         match device.compile(&plan) {

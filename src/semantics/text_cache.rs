@@ -102,7 +102,7 @@ fn tower(device: &Device, clip: &Clip, plan: &Plan) -> String {
     let (adapter, compiler) = (device.summary(), &device.summary().shader_compiler);
     let version = env!("CARGO_PKG_VERSION");
     let mut made_of = format!("{version} {adapter} {compiler} {} {}", clip.sha256(), clip.precision()).into_bytes();
-    for dispatch in plan.dispatches() {
+    for dispatch in plan.lowered(device.target()).dispatches() {
         let launch = dispatch.kernel.launch(device.profile());
         made_of.extend(launch.shader.source.bytes());
         made_of.extend(format!("{:?}", launch.constants).bytes());
