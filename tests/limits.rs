@@ -4,7 +4,7 @@ use heatlens::gpu::{Device, DeviceOptions, Input, Outputs};
 use heatlens::kernels::{DistanceForm, MapConstants, NO_MAP, Profile, cases::noise};
 use heatlens::layers::{Activation, Conv2d, ConvOptions, Linear, TokenEmbedding};
 use heatlens::models::{Classifier, Clip};
-use heatlens::plan::{Limits, StoredMaps};
+use heatlens::plan::{Limits, Memory, StoredMaps};
 use heatlens::{ErrorKind, Plan, Result, Silent, Tensor};
 
 const UNLIMITED: Limits = Limits { binding: u64::MAX, buffer: u64::MAX, memory: None };
@@ -193,7 +193,8 @@ fn the_batch_is_the_largest_that_fits() {
     for batch in [1, 2, 7, 31, 32] {
         let by_value = Limits { binding: largest_value(&of(batch)), ..UNLIMITED };
         let by_memory = Limits { memory: Some(of(batch).memory().total()), ..UNLIMITED };
-        let by_buffer = Limits { buffer: of(batch).memory().readback, ..UNLIMITED };
+        let Memory { staging, readback, .. } = of(batch).memory();
+        let by_buffer = Limits { buffer: staging.max(readback), ..UNLIMITED };
         for limits in [by_value, by_memory, by_buffer] {
             assert_eq!(fitting(&classifier, None, &limits).unwrap(), batch, "{limits:?}");
             assert_eq!(fitting(&classifier, Some(batch), &limits).unwrap(), batch, "{limits:?}");

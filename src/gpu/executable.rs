@@ -1,5 +1,6 @@
 //! Compiled plans: everything a run needs is made beforehand, and a run only encodes.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use half::f16;
@@ -40,7 +41,10 @@ pub struct Executable {
     values: Vec<wgpu::Buffer>,
     /// Buffers that results are read back through, those that no run holds: one for each run in flight.
     readbacks: Mutex<Vec<wgpu::Buffer>>,
+    /// Buffers that inputs are uploaded through, mapped: those that no run holds.
+    stagings: Mutex<Vec<wgpu::Buffer>>,
     readback_bytes: u64,
+    staging_bytes: u64,
     bytes: u64,
     pub(super) running: Mutex<()>,
 }
@@ -83,9 +87,10 @@ impl Device {
         let shared = self.shared();
         let parts: Vec<Part<'_>> = plan.dispatches().iter().flat_map(|dispatch| self.parts(dispatch)).collect();
         let pipelines = shared.pipelines(&parts.iter().map(|part| &part.launch).collect::<Vec<_>>())?;
-        let Memory { parameters, values, readback } = plan.memory();
+        let Memory { parameters, values, staging, readback } = plan.memory();
+        let transfers = staging + readback;
         let what = format!(
-            "making a plan's buffers, {parameters} bytes of weights, {values} of values and {readback} of results"
+            "making a plan's buffers, {parameters} bytes of weights, {values} of values and {transfers} of transfers"
         );
         let made = shared.checked(&what, || Ok(self.assemble(plan, &parts, pipelines)));
         if made.is_err() {
@@ -158,16 +163,21 @@ impl Device {
         let accumulators = accumulating.map(|d| buffers[slots.slot_of[d.output.0]].clone()).collect();
         let readback_bytes = outputs.iter().map(|(_, value, _)| 4 * value.len as u64).sum::<u64>().max(4);
         let readback = self.readback_buffer(readback_bytes);
+        let inputs = named(plan.inputs());
+        let staging_bytes = inputs.iter().map(|(_, value, _)| value.bytes()).sum::<u64>().max(4);
+        let staging = self.staging_buffer(staging_bytes);
         Executable {
             device: self.clone(),
             steps,
-            inputs: named(plan.inputs()),
+            inputs,
             outputs,
             accumulators,
             values: buffers,
-            bytes: slots.total_bytes() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
+            bytes: slots.total_bytes() + staging.size() + readback.size() + uniforms.size() + shared.uploaded_bytes(),
             readbacks: Mutex::new(vec![readback]),
             readback_bytes,
+            stagings: Mutex::new(vec![staging]),
+            staging_bytes,
             running: Mutex::default(),
         }
     }
@@ -178,6 +188,16 @@ impl Device {
             size,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
+        })
+    }
+
+    /// A buffer that the host writes to, mapped.
+    fn staging_buffer(&self, size: u64) -> wgpu::Buffer {
+        self.shared().device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
         })
     }
 
@@ -205,7 +225,7 @@ impl Device {
 }
 
 impl Executable {
-    /// The bytes on the GPU: values, parameters, uniforms and the readback of one run.
+    /// The bytes on the GPU: values, parameters, uniforms, and the staged inputs and the readback of one run.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -242,11 +262,11 @@ impl Executable {
     pub fn start(&self, inputs: &[(&str, Input<'_>)]) -> Result<Run<'_>> {
         let _one_at_a_time = lock(&self.running);
         self.device.shared().checked("running a plan", || {
-            self.upload(inputs)?;
+            let staging = self.stage(inputs)?;
             let spare = lock(&self.readbacks).pop();
             let readback = spare.unwrap_or_else(|| self.device.readback_buffer(self.readback_bytes));
-            let submission = self.submit(&readback);
-            Ok(Run { executable: self, readback, submission })
+            let submission = self.submit(&staging, &readback);
+            Ok(Run { executable: self, staging, readback, submission })
         })
     }
 
@@ -256,49 +276,51 @@ impl Executable {
     /// As [`run`](Self::run).
     pub fn load(&self, inputs: &[(&str, Input<'_>)]) -> Result<()> {
         let _one_at_a_time = lock(&self.running);
-        self.device.shared().checked("uploading a plan's inputs", || self.upload(inputs))
+        let shared = self.device.shared();
+        shared.checked("uploading a plan's inputs", || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some("inputs") };
+            let mut encoder = shared.device.create_command_encoder(&descriptor);
+            let staging = self.stage(inputs)?;
+            self.upload(&mut encoder, &staging);
+            shared.queue.submit([encoder.finish()]);
+            Ok(())
+        })
     }
 
-    fn upload(&self, inputs: &[(&str, Input<'_>)]) -> Result<()> {
-        for (name, value, buffer) in &self.inputs {
-            let Some((_, input)) = inputs.iter().find(|(given, _)| given == name) else {
-                return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` wasn't given")));
-            };
-            let (rows, channels) = (value.shape.rows(), value.shape.channels);
-            let expected = rows * channels;
-            let padded;
-            let (bytes, given): (&[u8], usize) = match (input, value.element) {
-                (Input::F32(values), Element::F32) => {
-                    padded = crate::layers::padded_rows(values, channels);
-                    (bytemuck::cast_slice(&padded), values.len())
-                }
-                (Input::F16(values), Element::F16) => (bytemuck::cast_slice(values), values.len()),
-                (Input::U32(values), Element::U32) => (bytemuck::cast_slice(values), values.len()),
-                (Input::Bytes(bytes), Element::U32) => (bytes, bytes.len().div_ceil(4)),
-                (_, element) => {
-                    return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` takes {element:?} values")));
-                }
-            };
-            if given != expected {
-                let message = format!("the input `{name}` takes {expected} values ({:?}), not {given}", value.shape);
-                return Err(Error::new(ErrorKind::Usage, message));
-            }
-            let whole = bytes.len() / 4 * 4;
-            let queue = &self.device.shared().queue;
-            queue.write_buffer(buffer, 0, &bytes[..whole]);
-            if whole < bytes.len() {
-                let mut tail = [0; 4];
-                tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-                queue.write_buffer(buffer, whole as u64, &tail);
+    /// Copies the inputs into a buffer of their own, which the device reads from then on.
+    fn stage(&self, inputs: &[(&str, Input<'_>)]) -> Result<wgpu::Buffer> {
+        let given: Vec<Cow<'_, [u8]>> =
+            self.inputs.iter().map(|(name, value, _)| bytes_of(name, value, inputs)).collect::<Result<_>>()?;
+        let spare = lock(&self.stagings).pop();
+        let staging = spare.unwrap_or_else(|| self.device.staging_buffer(self.staging_bytes));
+        // A buffer that couldn't be made has no range; the error scope around tells why.
+        if let Ok(mut range) = staging.get_mapped_range_mut(..) {
+            let mut offset = 0;
+            for ((_, value, _), bytes) in self.inputs.iter().zip(given) {
+                range.slice(offset..offset + bytes.len()).copy_from_slice(&bytes);
+                let end = offset + value.bytes() as usize;
+                range.slice(offset + bytes.len()..end).fill(0);
+                offset = end;
             }
         }
-        Ok(())
+        staging.unmap();
+        Ok(staging)
     }
 
-    fn submit(&self, readback: &wgpu::Buffer) -> wgpu::SubmissionIndex {
+    /// Fills the inputs from what was staged.
+    fn upload(&self, encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer) {
+        let mut offset = 0;
+        for (_, value, buffer) in &self.inputs {
+            encoder.copy_buffer_to_buffer(staging, offset, buffer, 0, value.bytes());
+            offset += value.bytes();
+        }
+    }
+
+    fn submit(&self, staging: &wgpu::Buffer, readback: &wgpu::Buffer) -> wgpu::SubmissionIndex {
         let shared = self.device.shared();
         let encoder = || shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
         let mut current = encoder();
+        self.upload(&mut current, staging);
         self.clear_accumulators(&mut current);
         for (number, steps) in self.submissions().into_iter().enumerate() {
             if number > 0 {
@@ -357,6 +379,7 @@ impl Executable {
 #[derive(Debug)]
 pub struct Run<'a> {
     executable: &'a Executable,
+    staging: wgpu::Buffer,
     readback: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
 }
@@ -368,8 +391,14 @@ impl Run<'_> {
     /// [`ErrorKind::Device`] if the device fails.
     pub fn wait(self) -> Result<Outputs> {
         const WHAT: &str = "reading results back";
-        let Self { executable, readback, submission } = self;
+        let Self { executable, staging, readback, submission } = self;
         let shared = executable.device.shared();
+        // Ready to be filled again once the run is done, which reading the results back waits for.
+        let (sender, is_mapped) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Write, .., move |mapped| {
+            // The receiver lives until the run is done.
+            let _ = sender.send(mapped.is_ok());
+        });
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
         let outputs = shared.checked(WHAT, || {
             shared.read(WHAT, &readback, wait, |bytes| {
@@ -383,6 +412,40 @@ impl Run<'_> {
             })
         })?;
         lock(&executable.readbacks).push(readback);
+        if is_mapped.try_recv() == Ok(true) {
+            lock(&executable.stagings).push(staging);
+        }
         Ok(outputs)
     }
+}
+
+/// The bytes of an input among those that are given, rows padded.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if it isn't given, or isn't what the plan takes.
+fn bytes_of<'a>(name: &str, value: &Value, inputs: &[(&str, Input<'a>)]) -> Result<Cow<'a, [u8]>> {
+    let Some((_, input)) = inputs.iter().find(|(given, _)| *given == name) else {
+        return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` wasn't given")));
+    };
+    let channels = value.shape.channels;
+    let expected = value.shape.rows() * channels;
+    let (bytes, given): (Cow<'a, [u8]>, usize) = match (*input, value.element) {
+        (Input::F32(values), Element::F32) if !value.padded || channels.is_multiple_of(4) => {
+            (bytemuck::cast_slice(values).into(), values.len())
+        }
+        (Input::F32(values), Element::F32) => {
+            (bytemuck::pod_collect_to_vec(&crate::layers::padded_rows(values, channels)).into(), values.len())
+        }
+        (Input::F16(values), Element::F16) => (bytemuck::cast_slice(values).into(), values.len()),
+        (Input::U32(values), Element::U32) => (bytemuck::cast_slice(values).into(), values.len()),
+        (Input::Bytes(bytes), Element::U32) => (bytes.into(), bytes.len().div_ceil(4)),
+        (_, element) => {
+            return Err(Error::new(ErrorKind::Usage, format!("the input `{name}` takes {element:?} values")));
+        }
+    };
+    if given != expected {
+        let message = format!("the input `{name}` takes {expected} values ({:?}), not {given}", value.shape);
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
+    Ok(bytes)
 }

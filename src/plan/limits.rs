@@ -22,6 +22,8 @@ pub struct Memory {
     pub parameters: u64,
     /// Its inputs, intermediate values and results, as [`Plan::slots`] places them.
     pub values: u64,
+    /// The inputs once more, for uploading them.
+    pub staging: u64,
     /// The results once more, for reading them back.
     pub readback: u64,
 }
@@ -29,7 +31,7 @@ pub struct Memory {
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.parameters + self.values + self.readback
+        self.parameters + self.values + self.staging + self.readback
     }
 }
 
@@ -39,6 +41,7 @@ impl Plan {
         Memory {
             parameters: self.stored().map(Stored::bytes).sum(),
             values: self.slots().total_bytes(),
+            staging: self.inputs.iter().map(|(_, var)| self.bytes_of(var.0)).sum(),
             readback: self.outputs.iter().map(|(_, var)| self.bytes_of(var.0)).sum(),
         }
     }
@@ -67,9 +70,11 @@ impl Plan {
             }
         }
         let memory = self.memory();
+        fits("uploading the inputs", memory.staging, limits.buffer, "fit a buffer")?;
         fits("reading the results back", memory.readback, limits.buffer, "fit a buffer")?;
-        let Memory { parameters, values, readback } = memory;
-        let what = format!("a run ({parameters} bytes of weights, {values} of values, {readback} of results)");
+        let Memory { parameters, values, staging, readback } = memory;
+        let transfers = staging + readback;
+        let what = format!("a run ({parameters} bytes of weights, {values} of values, {transfers} of transfers)");
         fits(&what, memory.total(), limits.memory.unwrap_or(u64::MAX), "of memory may be used")
     }
 

@@ -69,6 +69,13 @@ pub struct Value {
     pub padded: bool,
 }
 
+impl Value {
+    /// The bytes of it, in whole words.
+    pub fn bytes(&self) -> u64 {
+        (self.element.bytes() * self.len as u64).next_multiple_of(4)
+    }
+}
+
 /// What an operand of a dispatch refers to.
 #[derive(Debug, Clone)]
 pub enum Source {

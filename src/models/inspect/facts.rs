@@ -239,5 +239,5 @@ fn largest_value(plan: &Plan) -> Option<Largest> {
     let (name, var) = results.chain(inputs).max_by_key(|(_, var)| plan.value(*var).len)?;
     let Shape { images, height, width, channels } = plan.shape(var);
     let name = format!("{name}: {images}×{height}×{width}×{channels}");
-    Some(Largest { name, bytes: 4 * plan.value(var).len as u64 })
+    Some(Largest { name, bytes: plan.value(var).bytes() })
 }
