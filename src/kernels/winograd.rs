@@ -157,10 +157,10 @@ impl Kernel for WinogradInput {
 
     fn launch(&self, _: Profile) -> Launch {
         let (down, across) = self.tiles_of_one();
-        let channels4 = pad4(self.channels) / 4;
+        let channels = pad4(self.channels);
         let tile_rows = self.images.len() * down;
         let params = params(&[
-            size(channels4),
+            size(channels),
             size(self.height),
             size(self.width),
             size(self.padding),
@@ -169,7 +169,7 @@ impl Kernel for WinogradInput {
             size(self.images.start),
             size(tile_rows),
         ]);
-        Launch { shader: &INPUT, constants: Vec::new(), params, grid: fold(4 * tile_rows * channels4.div_ceil(8)) }
+        Launch { shader: &INPUT, constants: Vec::new(), params, grid: fold(4 * tile_rows * channels.div_ceil(8)) }
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
@@ -254,10 +254,10 @@ impl Kernel for WinogradOutput {
 
     fn launch(&self, _: Profile) -> Launch {
         let (down, across) = self.tiles_of_one();
-        let channels4 = pad4(self.channels) / 4;
+        let channels = pad4(self.channels);
         let tile_rows = self.images.len() * down;
         let params = params(&[
-            size(channels4),
+            size(channels),
             size(self.height),
             size(self.width),
             u32::from(self.relu),
@@ -267,7 +267,7 @@ impl Kernel for WinogradOutput {
             size(self.images.start),
             size(tile_rows),
         ]);
-        Launch { shader: &OUTPUT, constants: Vec::new(), params, grid: fold(2 * tile_rows * channels4.div_ceil(8)) }
+        Launch { shader: &OUTPUT, constants: Vec::new(), params, grid: fold(2 * tile_rows * channels.div_ceil(8)) }
     }
 
     /// What isn't written is 0.
