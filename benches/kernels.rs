@@ -17,6 +17,7 @@ use heatlens::bench::subjects;
 use heatlens::gpu::{Device, Executable, Input};
 use heatlens::kernels::cases::noise;
 use heatlens::kernels::{Gemm, Kernel, Window};
+use heatlens::weights::Precision;
 use heatlens::{Plan, Tensor};
 use naive::NaiveGemm;
 
@@ -124,7 +125,7 @@ fn table(criterion: &mut Criterion, device: &Device) {
     let mut group = criterion.benchmark_group("kernels");
     group.sampling_mode(SamplingMode::Flat);
     let clock = device.clock();
-    for subject in subjects(1).unwrap_or_else(|error| panic!("{error}")) {
+    for subject in subjects(1, Precision::F32).unwrap_or_else(|error| panic!("{error}")) {
         let label = format!("{} {}", subject.kernel(), subject.shape());
         let failed = |error: heatlens::Error| -> ! { panic!("{label}: {error}") };
         group.throughput(Throughput::Elements(subject.shaped.kernel.flops()));

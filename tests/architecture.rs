@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use heatlens::kernels::cases;
+use heatlens::kernels::{Matrices, MatrixEdge, cases};
 
 /// Rooms from the highest to the lowest, each with those it may use beside the foundation. A room's own name needn't
 /// be listed.
@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
         "cli",
         &["bench", "report", "semantics", "dataset", "models", "gpu", "plan", "kernels", "weights", "image", "text"],
     ),
-    ("bench", &["semantics", "dataset", "models", "gpu", "plan", "layers", "kernels", "image"]),
+    ("bench", &["semantics", "dataset", "models", "gpu", "plan", "layers", "kernels", "weights", "image"]),
     ("report", &["semantics", "gpu"]),
     ("semantics", &["dataset", "models", "gpu", "plan", "layers", "kernels", "weights", "image", "text"]),
     ("dataset", &["image"]),
@@ -145,7 +145,9 @@ fn every_shader_has_a_kernel_and_a_case() {
         let named = essay.lines().take_while(|line| line.starts_with("//!")).any(|line| line.contains(label.as_str()));
         assert!(named, "the head of {user} doesn't name shaders/{label}.wgsl");
     }
-    let launched: BTreeSet<String> = cases::all()
+    let cooperative = MatrixEdge::ALL.map(|edge| cases::cooperative(Matrices { edge, lanes: 32 })).concat();
+    let launched: BTreeSet<String> = [cases::all(), cooperative]
+        .concat()
         .iter()
         .flat_map(|case| case.kernel.variants())
         .map(|variant| variant.launch.shader.label.to_owned())

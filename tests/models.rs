@@ -2,23 +2,26 @@
 //!
 //! `cargo test --release --test models -- --nocapture` prints each block's error.
 
+mod precision {
+    mod f16;
+}
+
 mod support {
     pub(crate) mod accuracy;
     pub(crate) mod golden;
+    pub(crate) mod networks;
     pub(crate) mod tower;
 }
 
 use std::collections::BTreeSet;
 
-use heatlens::gpu::{Device, DeviceOptions};
-use heatlens::kernels::Profile;
-use heatlens::models::{Classifier, Clip, Tap};
-use heatlens::weights::{ModelFiles, Precision};
-use heatlens::{Plan, Silent, Tensor};
+use heatlens::Tensor;
+use heatlens::gpu::Device;
+use heatlens::weights::Precision;
 use serde_json::json;
 use support::accuracy::Table;
 use support::golden::{Deviation, Golden, cosine, least_cosine, table};
-use support::tower::{Items, Tower};
+use support::networks::{all_profiles, own_profile, run_classifier, run_clip, value};
 
 /// The least cosine between an embedding (or feature) and its golden.
 const COSINE: f64 = 0.99999;
@@ -63,22 +66,6 @@ const TOLERANCES: [(&str, f64); 35] = [
     ("clip-rn101-shallow", 1e-4),
     ("clip-rn50x4-shallow", 1e-5),
 ];
-
-/// Per network how far rounding its weights to f16 may move an output: `max|Δ| / max|golden|`, and 1 − cosine. They are about
-/// three times what was measured; ResNet-50 with its made-up weights amplifies rounding here too.
-const F16: [(&str, f64, f64); 9] = [
-    ("small-basic", 3e-3, 5e-6),
-    ("small-bottleneck", 5e-3, 6e-6),
-    ("small-clip-hf", 2e-3, 1e-6),
-    ("small-clip-resnet", 5e-3, 4e-6),
-    ("small-vit-hf", 2e-3, 2e-6),
-    ("small-convnext-hf", 2e-3, 1e-6),
-    ("resnet18", 4e-3, 4e-6),
-    ("resnet50", 6e-2, 2e-3),
-    ("clip-vit-b-32-hf", 4e-3, 3e-6),
-];
-
-static ROUNDED: Table = Table::new("f16", "| network, output | error | 1 − cosine |");
 
 static BLOCKS: Table = Table::new("blocks", "| network | errors |");
 static NETWORKS: Table = Table::new(
@@ -136,55 +123,12 @@ fn add_row(golden: &Golden, deviations: &[Deviation], found: &[(String, Tensor)]
     NETWORKS.row(&format!("`{}`", golden.name), &cells);
 }
 
-fn value<'a>(values: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
-    &values.iter().find(|(found, _)| found == name).unwrap().1
-}
-
 /// The column of each row's largest score; the goldens' inputs are chosen so that no two rows share one.
 fn distinct_predictions(rows: usize, columns: usize, score: impl Fn(usize, usize) -> f64) -> Vec<usize> {
     let best = |row| (0..columns).max_by(|&a, &b| score(row, a).total_cmp(&score(row, b))).unwrap();
     let predictions: Vec<usize> = (0..rows).map(best).collect();
     assert_eq!(predictions.iter().collect::<BTreeSet<_>>().len(), rows, "not distinct: {predictions:?}");
     predictions
-}
-
-/// The adapter with its own profile and with those that every adapter can run, for small networks.
-fn all_profiles() -> Vec<Device> {
-    let open = |profile| Device::open(&DeviceOptions { profile: Some(profile), ..DeviceOptions::default() }).unwrap();
-    let own = Device::best().unwrap();
-    let others = [Profile::Software, Profile::Hardware].into_iter().filter(|&profile| profile != own.profile());
-    let others: Vec<Device> = others.map(open).collect();
-    [vec![own], others].concat()
-}
-
-/// The adapter with its own profile, for large ones.
-fn own_profile() -> Vec<Device> {
-    vec![Device::best().unwrap()]
-}
-
-/// The values of all taps, for each device.
-type Taps = Vec<Vec<(String, Tensor)>>;
-
-/// The taps of a classifier.
-fn run_classifier(golden: &Golden, precision: Precision, devices: &[Device], batches: &[usize]) -> Taps {
-    let folder = tempfile::tempdir().unwrap();
-    let files = ModelFiles::open(golden.write_model(folder.path())).unwrap().with_precision(precision);
-    let classifier = Classifier::load(&files, &Silent).unwrap();
-    drop(folder);
-    let size = golden.size();
-    let record = |plan: &mut Plan, tap: &mut Tap<'_>| {
-        let bytes = plan.input_pixels("pixels", size[0], size[1]);
-        let pixels = plan.normalize_image(bytes, size, golden.normalization());
-        classifier.network().record_with(plan, pixels, tap);
-    };
-    let run = |device: &Device| {
-        let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
-        let tower = Tower { device, precision, record: &record, items, count };
-        let found = tower.taps();
-        tower.assert_same_bits(found.last().unwrap(), batches);
-        found
-    };
-    devices.iter().map(run).collect()
 }
 
 fn check_classifier(name: &str, devices: &[Device], batches: &[usize]) {
@@ -198,40 +142,6 @@ fn check_classifier(name: &str, devices: &[Device], batches: &[usize]) {
     }
 }
 
-/// The taps of both towers.
-fn run_clip(golden: &Golden, precision: Precision, devices: &[Device], batches: &[usize]) -> Taps {
-    let folder = tempfile::tempdir().unwrap();
-    golden.write_model(folder.path());
-    let clip = Clip::load(&ModelFiles::open(folder.path()).unwrap().with_precision(precision)).unwrap();
-    drop(folder);
-    let record_image = |plan: &mut Plan, tap: &mut Tap<'_>| {
-        let bytes = clip.image_input(plan);
-        let pixels = plan.normalize_image(bytes, golden.size(), golden.normalization());
-        clip.vision().record_with(plan, pixels, &mut |plan, name, var| tap(plan, &format!("visual.{name}"), var));
-    };
-    let record_text = |plan: &mut Plan, tap: &mut Tap<'_>| {
-        let ids = clip.text_input(plan);
-        clip.text().record_with(plan, ids, &mut |plan, name, var| tap(plan, &format!("text.{name}"), var));
-    };
-    let run = |device: &Device| {
-        let (items, count) = (Items::Pixels(golden.pixels()), golden.header.pictures.len());
-        let vision = Tower { device, precision, record: &record_image, items, count };
-        let mut found = vision.taps();
-        vision.assert_same_bits(found.last().unwrap(), batches);
-
-        let (items, count) = (Items::Ids(golden.tokens.clone()), golden.header.lengths.len());
-        let text = Tower { device, precision, record: &record_text, items, count };
-        let mut taps = text.taps();
-        text.assert_same_bits(taps.last().unwrap(), batches);
-        for (_, tensor) in taps.iter_mut().filter(|(name, _)| name != "text.embedding") {
-            *tensor = tensor.select_rows(&golden.token_rows());
-        }
-        found.append(&mut taps);
-        found
-    };
-    devices.iter().map(run).collect()
-}
-
 fn check_clip(name: &str, devices: &[Device], batches: &[usize]) {
     let golden = Golden::open(name);
     for (device, found) in devices.iter().zip(run_clip(&golden, Precision::F32, devices, batches)) {
@@ -241,26 +151,6 @@ fn check_clip(name: &str, devices: &[Device], batches: &[usize]) {
         };
         let ours = predictions(value(&found, "visual.embedding"), value(&found, "text.embedding"));
         assert_eq!(ours, predictions(golden.array("visual.embedding"), golden.array("text.embedding")));
-    }
-}
-
-/// Prints what rounding the weights to f16 costs in each output, and holds it to [`F16`].
-fn check_f16(name: &str, devices: &[Device], batches: &[usize]) {
-    let golden = Golden::open(name);
-    let run = if golden.tokens.is_empty() { run_classifier } else { run_clip };
-    let (_, error, cosine) = F16.into_iter().find(|(network, ..)| *network == name).unwrap();
-    for found in run(&golden, Precision::F16, devices, batches) {
-        for figures in &golden.header.outputs {
-            let output = value(&found, &figures.name);
-            let deviation = golden.deviation(figures, output);
-            let least = least_cosine(output, golden.array(&figures.name));
-            println!("{name} in f16: {} error {:.1e}, 1 - cosine {:.1e}", figures.name, deviation.error, 1.0 - least);
-            let cells = [format!("{:.1e}", deviation.error), format!("{:.1e}", 1.0 - least)];
-            ROUNDED.row(&format!("`{name}` {}", figures.name), &cells);
-            assert!(deviation.error <= error, "{name}: {} is off by {:.1e}", figures.name, deviation.error);
-            assert!(1.0 - least <= cosine, "{name}: {} has a cosine of {least}", figures.name);
-            assert!(deviation.error > 0.0, "{name}: {} doesn't show the rounding", figures.name);
-        }
     }
 }
 
@@ -451,20 +341,4 @@ fn clip_vit_b_16_of_open_clip() {
 #[test]
 fn clip_vit_b_32_of_open_clip() {
     check_clip("clip-vit-b-32-openclip", &own_profile(), &BATCHES[..1]);
-}
-
-#[test]
-fn small_networks_in_f16() {
-    for name in
-        ["small-basic", "small-bottleneck", "small-clip-hf", "small-clip-resnet", "small-vit-hf", "small-convnext-hf"]
-    {
-        check_f16(name, &all_profiles(), &BATCHES);
-    }
-}
-
-#[test]
-fn large_networks_in_f16() {
-    for name in ["resnet18", "resnet50", "clip-vit-b-32-hf"] {
-        check_f16(name, &own_profile(), &[]);
-    }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heatlens::kernels::{Launch, Profile, cases};
+use heatlens::kernels::{Launch, Matrices, MatrixEdge, Profile, cases};
 use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
 
 mod support {
+    pub(crate) mod gemm_cooperative_text;
     pub(crate) mod gemm_text;
 }
 
+use support::gemm_cooperative_text::{Memory, cooperative};
 use support::gemm_text::{self, Weights};
 
 /// The generated shaders are what the generator writes.
@@ -26,6 +28,10 @@ fn generated_shaders_are_up_to_date() {
         ("gemm_tiled_8x2_f16", gemm_text::tiled(8, 2, 64, Weights::F16)),
         ("gemm_tiled_8x1", gemm_text::tiled(8, 1, 32, Weights::F32)),
         ("gemm_tiled_8x1_f16", gemm_text::tiled(8, 1, 32, Weights::F16)),
+        ("gemm_cooperative_16x2", cooperative(16, 2, Memory::Vectors)),
+        ("gemm_cooperative_16x1", cooperative(16, 1, Memory::Vectors)),
+        ("gemm_cooperative_8x4", cooperative(8, 4, Memory::Scalars)),
+        ("gemm_cooperative_8x2", cooperative(8, 2, Memory::Scalars)),
     ];
     for (file, text) in generated {
         let path = format!("{}/shaders/{file}.wgsl", env!("CARGO_MANIFEST_DIR"));
@@ -51,9 +57,10 @@ fn convolutions_have_the_same_activations() {
     }
 }
 
-/// The launches of all cases on every profile.
+/// The launches of all cases on every profile, and on every kind of cooperative matrices.
 fn launches() -> Vec<Launch> {
-    let cases = cases::all();
+    let cooperative = MatrixEdge::ALL.map(|edge| cases::cooperative(Matrices { edge, lanes: 32 })).concat();
+    let cases = [cases::all(), cooperative].concat();
     cases.iter().flat_map(|case| Profile::ALL.map(|profile| case.kernel.launch(profile))).collect()
 }
 
@@ -69,15 +76,22 @@ fn constants(launch: &Launch) -> PipelineConstants {
 
 /// Whether a shader is for adapters with subgroups only.
 fn uses_subgroups(label: &str) -> bool {
-    label.contains("_subgroup")
+    label.contains("_subgroup") || is_cooperative(label)
+}
+
+/// Whether a shader is for adapters with cooperative matrices only.
+fn is_cooperative(label: &str) -> bool {
+    label.contains("_cooperative")
 }
 
 /// The module and what validation says of it. No capability may be needed beyond what every adapter has (no f16 but for
-/// unpacking it into f32), but for subgroups where the shader's name says so.
+/// unpacking it into f32), but for subgroups and cooperative matrices where the shader's name says so.
 fn validated(label: &str, source: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
     let subgroups = if uses_subgroups(label) { Capabilities::SUBGROUP } else { Capabilities::empty() };
-    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups;
+    let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+    let matrices = if is_cooperative(label) { matrices } else { Capabilities::empty() };
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups | matrices;
     let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     let info = info.unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
     (module, info)
@@ -95,9 +109,14 @@ fn every_variant_compiles_for_every_backend() {
         let (module, info) =
             process_overrides(&module, &info, entry, &constants(launch)).unwrap_or_else(|e| panic!("{label}: {e}"));
 
-        use naga::back::spv::Capability::{GroupNonUniform, GroupNonUniformShuffle, Shader};
+        use naga::back::spv::Capability::{
+            CooperativeMatrixKHR, Float16, GroupNonUniform, GroupNonUniformShuffle, Shader, StorageBuffer16BitAccess,
+            VulkanMemoryModel,
+        };
         let subgroups = [GroupNonUniform, GroupNonUniformShuffle].into_iter().filter(|_| uses_subgroups(label));
-        let capabilities: Vec<_> = [Shader].into_iter().chain(subgroups).collect();
+        let matrices = [CooperativeMatrixKHR, Float16, StorageBuffer16BitAccess, VulkanMemoryModel];
+        let matrices = matrices.into_iter().filter(|_| is_cooperative(label));
+        let capabilities: Vec<_> = [Shader].into_iter().chain(subgroups).chain(matrices).collect();
         let capabilities = Some(capabilities.into_iter().collect());
         let lang_version = if uses_subgroups(label) { (1, 3) } else { (1, 0) };
         let options = naga::back::spv::Options { capabilities, lang_version, ..Default::default() };
@@ -111,6 +130,10 @@ fn every_variant_compiles_for_every_backend() {
             .unwrap_or_else(|e| panic!("{label} as MSL: {e}"));
         assert!(text.contains("kernel void main_("), "{label}: MSL without an entry point:\n{text}");
 
+        // DX12 has no cooperative matrices.
+        if is_cooperative(label) {
+            continue;
+        }
         // Shader model 5.1 is what FXC compiles, the compiler that Windows comes with; subgroups came with 6.0.
         use naga::back::hlsl::ShaderModel::{V5_1, V6_0};
         let shader_model = if uses_subgroups(label) { V6_0 } else { V5_1 };
@@ -180,7 +203,8 @@ fn constants_are_those_of_the_rust_twin() {
     }
 }
 
-/// What `Device::from_wgpu` asks of a host's device is enough: WebGPU's least limits, with 64 lanes a workgroup.
+/// What `Device::from_wgpu` asks of a host's device is enough: WebGPU's least limits, with 64 lanes a workgroup. What devices with
+/// cooperative matrices are asked for is enough for those.
 #[test]
 fn workgroups_fit_the_least_limits() {
     for launch in variants() {
@@ -189,7 +213,9 @@ fn workgroups_fit_the_least_limits() {
         let (module, _) = process_overrides(&module, &info, None, &constants(&launch)).unwrap();
         let [entry] = &module.entry_points[..] else { panic!("{label}: one entry point") };
         let lanes: u32 = entry.workgroup_size.iter().product();
-        assert!((1..=64).contains(&lanes), "{label}: {lanes} lanes");
+        let (most_lanes, most_shared) =
+            if is_cooperative(label) { (4 * 32, Matrices::WORKGROUP_BYTES) } else { (64, 16_384) };
+        assert!((1..=most_lanes).contains(&lanes), "{label}: {lanes} lanes");
         let context = module.to_ctx();
         let shared: u32 = module
             .global_variables
@@ -197,7 +223,7 @@ fn workgroups_fit_the_least_limits() {
             .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
             .map(|(_, variable)| module.types[variable.ty].inner.size(context))
             .sum();
-        assert!(shared <= 16_384, "{label}: {shared} bytes of workgroup memory");
+        assert!(shared <= most_shared, "{label}: {shared} bytes of workgroup memory");
         assert!(launch.shader.reads < 8, "{label}: {} storage buffers", launch.shader.reads + 1);
         assert!(launch.grid.iter().all(|&groups| (1..=65_535).contains(&groups)), "{label}: grid {:?}", launch.grid);
     }

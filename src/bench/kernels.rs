@@ -9,7 +9,8 @@ use super::sample::{Sample, in_turns};
 use super::subjects::Subject;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Clock, Device, Difference, KernelCheck};
-use crate::kernels::{Kernel, Operand, Profile, Variant};
+use crate::kernels::cases::Case;
+use crate::kernels::{Kernel, Operand, Variant};
 use crate::plan::Plan;
 use crate::progress::{Observer, step};
 
@@ -55,23 +56,30 @@ pub enum Variants {
 }
 
 impl Variants {
-    /// Those of `kernel` that are asked for.
+    /// Those of `kernel` that are asked for, each with the kernel that it is one of: `kernel`, or what the device runs in its place.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] naming the variants that a device of the profile can run, if none of them has the name.
-    pub fn of(&self, kernel: &dyn Kernel, profile: Profile) -> Result<Vec<Variant>> {
-        let own = kernel.launch(profile);
+    /// [`ErrorKind::Usage`] naming the variants that the device can run, if none of them has the name.
+    pub fn of(&self, kernel: &Arc<dyn Kernel>, device: &Device) -> Result<Vec<(Arc<dyn Kernel>, Variant)>> {
+        let in_its_place = kernel.tuned(device.target()).unwrap_or_else(|| kernel.clone());
+        let own = in_its_place.launch(device.profile());
         let is_chosen = |variant: &Variant| match self {
             Self::All => true,
             Self::Own => variant.launch.pipeline_key() == own.pipeline_key(),
             Self::Named(name) => variant.name == name,
         };
-        let mut all = kernel.variants();
-        all.retain(|variant| variant.runs_on(profile));
-        let chosen: Vec<Variant> = all.iter().filter(|variant| is_chosen(variant)).cloned().collect();
+        let mut kernels = vec![kernel.clone()];
+        if in_its_place.name() != kernel.name() {
+            kernels.insert(0, in_its_place);
+        }
+        let variants =
+            |kernel: Arc<dyn Kernel>| kernel.variants().into_iter().map(move |variant| (kernel.clone(), variant));
+        let mut all: Vec<(Arc<dyn Kernel>, Variant)> = kernels.into_iter().flat_map(variants).collect();
+        all.retain(|(_, variant)| variant.runs_on(device.profile()));
+        let chosen: Vec<_> = all.iter().filter(|(_, variant)| is_chosen(variant)).cloned().collect();
         match self {
             Self::Named(name) if chosen.is_empty() => {
-                let names: Vec<&str> = all.iter().map(|variant| variant.name).collect();
+                let names: Vec<&str> = all.iter().map(|(_, variant)| variant.name).collect();
                 let message = format!("{} has no variant `{name}` that this adapter runs", kernel.name());
                 Err(Error::new(ErrorKind::Usage, message).hint(format!("its variants are {}", names.join(", "))))
             }
@@ -149,8 +157,9 @@ pub fn kernels(
         step(observer, "preparing kernels", done, subjects.len())?;
         check_size(device, subject)?;
         let case = subject.shaped.case();
-        for variant in options.variants.of(&*case.kernel, device.profile())? {
-            let kernel: Arc<dyn Kernel> = Arc::new(variant.of(case.kernel.clone()));
+        for (kernel, variant) in options.variants.of(&case.kernel, device)? {
+            let kernel: Arc<dyn Kernel> = Arc::new(variant.of(kernel));
+            let case = Case { kernel: kernel.clone(), ..case.clone() };
             let prepare = |device: &Device, name: &str| {
                 let executable = device.compile(&Plan::of_kernel(kernel.clone()))?;
                 let check = executable.check(&case)?;

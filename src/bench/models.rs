@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::gpu::{Device, Input};
 use crate::models::{Architecture, SampleSize, Samples};
 use crate::progress::Observer;
+use crate::weights::Precision;
 
 /// Which forward pass is measured, and how.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub struct ModelOptions {
     pub architecture: Architecture,
     /// The edge of its pictures in pixels, as [`Architecture::load`] takes it.
     pub size: Option<usize>,
+    /// How its weights are held.
+    pub precision: Precision,
     /// Pictures or prompts of one run.
     pub batch: usize,
     /// Repetitions.
@@ -34,6 +37,8 @@ pub struct ModelRow {
     /// How large its pictures or prompts are.
     #[serde(flatten)]
     pub sample: SampleSize,
+    /// How its weights are held.
+    pub precision: Precision,
     /// Pictures or prompts of one run.
     pub batch: usize,
     /// Milliseconds from [`started`](ModelOptions::started) to the first result: opening the device, making the weights, compiling
@@ -71,8 +76,8 @@ pub(super) fn input(samples: &Samples) -> Input<'_> {
 /// # Errors
 /// Those of [`Architecture::load`] and of the device; [`ErrorKind::Device`](crate::ErrorKind::Device) if a result isn't finite or runs differ.
 pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -> Result<(Peak, ModelRow)> {
-    let &ModelOptions { architecture, size, batch, repetitions, started } = options;
-    let network = architecture.load(size)?;
+    let &ModelOptions { architecture, size, precision, batch, repetitions, started } = options;
+    let network = architecture.load_in(size, precision)?;
     let plan = network.record(batch)?;
     let before = device.allocated_bytes();
     let executable = device.compile(&plan)?;
@@ -99,6 +104,7 @@ pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -
     let row = ModelRow {
         arch: architecture.name(),
         sample: network.sample_size(),
+        precision,
         batch,
         first_ms,
         median_ms: 1e3 * median,

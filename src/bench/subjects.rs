@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::kernels::shapes::{Shaped, written};
 use crate::models::Architecture;
+use crate::weights::Precision;
 
 /// A kernel at one shape, and what uses it.
 #[derive(Debug, Clone)]
@@ -42,6 +43,16 @@ impl Subject {
         Ok(Self { shaped: Shaped::new(kernel, sizes)?, used_by: String::new() })
     }
 
+    /// The same with weights held in `precision`, if the kernel has weights that models hold so.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        let shaped = match precision {
+            Precision::F32 => self.shaped,
+            Precision::F16 => self.shaped.in_f16(),
+        };
+        Self { shaped, ..self }
+    }
+
     /// The kernel's name.
     pub fn kernel(&self) -> &'static str {
         self.shaped.kernel.name()
@@ -53,12 +64,12 @@ impl Subject {
     }
 }
 
-/// The distinct kernels of the layers of every [`Architecture`] that takes pictures, on `batch` of 224×224, as their plans record them, and
-/// those of the method.
+/// The distinct kernels of the layers of every [`Architecture`] that takes pictures, on `batch` of 224×224, as their plans record them with
+/// weights held in `precision`, and those of the method.
 ///
 /// # Errors
 /// Those of [`FormulaNetwork::record`](crate::models::FormulaNetwork::record), if the batch is too large.
-pub fn subjects(batch: usize) -> Result<Vec<Subject>> {
+pub fn subjects(batch: usize, precision: Precision) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = Vec::new();
     for architecture in Architecture::ALL.into_iter().filter(|architecture| architecture.takes_pictures()) {
         let plan = architecture.load(Some(SIZE))?.record(batch)?;
@@ -71,21 +82,21 @@ pub fn subjects(batch: usize) -> Result<Vec<Subject>> {
             }
         }
         for (kernel, shape, count) in layers {
-            add(&mut subjects, kernel, &shape, format!("{}×{count}", architecture.name()))?;
+            let subject = Subject::new(kernel, &shape)?.in_precision(precision);
+            add(&mut subjects, subject, format!("{}×{count}", architecture.name()));
         }
     }
     for (kernel, shape, used_by) in OTHERS {
-        add(&mut subjects, kernel, shape, used_by.to_owned())?;
+        add(&mut subjects, Subject::new(kernel, shape)?, used_by.to_owned());
     }
     Ok(subjects)
 }
 
-/// Adds what uses a kernel to the subject of this shape, which is made if it isn't there.
-fn add(subjects: &mut Vec<Subject>, kernel: &str, shape: &[usize], used_by: String) -> Result<()> {
-    let text = written(shape);
-    match subjects.iter_mut().find(|subject| subject.kernel() == kernel && subject.shape() == text) {
-        Some(subject) => subject.used_by += &format!(" {used_by}"),
-        None => subjects.push(Subject { shaped: Shaped::new(kernel, shape)?, used_by }),
+/// Adds a subject and what uses it, to the equal one if there is one.
+fn add(subjects: &mut Vec<Subject>, subject: Subject, used_by: String) {
+    let what = |subject: &Subject| (subject.kernel(), subject.shape(), subject.shaped.kernel.reads());
+    match subjects.iter_mut().find(|found| what(found) == what(&subject)) {
+        Some(found) => found.used_by += &format!(" {used_by}"),
+        None => subjects.push(Subject { used_by, ..subject }),
     }
-    Ok(())
 }

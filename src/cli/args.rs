@@ -41,6 +41,11 @@ pub(crate) struct Global {
     /// [default: f32, or what the bundle or filter was made with]
     #[arg(long, global = true, value_name = "f32|f16")]
     pub(crate) precision: Option<Precision>,
+    /// Multiply weights that are held in f16 (--precision f16) on the adapter's cooperative matrices (tensor cores), the floats that
+    /// they are multiplied with rounded to f16 as well; refused where the adapter lacks them or fails the test that comes first
+    #[arg(long, global = true, env = "HEATLENS_COOPERATIVE_MATRIX", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    cooperative_matrix: bool,
     /// Keep text embeddings and compiled pipelines in this folder, which bench doesn't use [default: heatlens in the user's folder
     /// for caches]
     #[arg(long, global = true, value_name = "DIR", env = "HEATLENS_CACHE", hide_env_values = true)]
@@ -141,6 +146,7 @@ impl Global {
             adapter: self.adapter.clone().or(power).unwrap_or_default(),
             memory: self.memory.map(|mib| mib.get().saturating_mul(1 << 20)),
             tune: !self.no_tune,
+            cooperative_matrix: self.cooperative_matrix,
             ..DeviceOptions::default()
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use heatlens::gpu::{AdapterSummary, Tuning, adapters};
+use heatlens::gpu::{AdapterSummary, MatrixTest, Tuning, adapters};
 use heatlens::kernels::{Profile, cases};
 use heatlens::semantics::usual_batch;
 use heatlens::{Device, Error, ErrorKind, Observer, Result};
@@ -17,6 +17,7 @@ use super::output::{Align, Outcome, table};
 #[command(after_help = "Examples:
   heatlens doctor                        what there is, and whether it computes right
   heatlens doctor --adapter llvmpipe     the same on the adapter of that name
+  heatlens doctor --cooperative-matrix   its cooperative matrices as well
   heatlens doctor --json                 for scripts
 
 The exit code is 0 if an adapter was found and every kernel passed, otherwise 2.")]
@@ -33,6 +34,8 @@ struct Findings<'a> {
     tiles: Option<Tuning>,
     /// Where text embeddings and pipelines are kept.
     cache: Option<&'a Path>,
+    /// How the cooperative matrices in use were tested; none without --cooperative-matrix.
+    cooperative_matrix: Option<&'a MatrixTest>,
     kernels: Vec<KernelFindings>,
     warnings: Vec<String>,
 }
@@ -59,6 +62,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
         profile: device.profile().name().to_owned(),
         tiles: (device.profile() == Profile::Hardware).then(|| device.tuning()),
         cache: device.cache(),
+        cooperative_matrix: device.matrix_test(),
         kernels: check_kernels(device, &context.progress)?,
         warnings: size_warnings(device),
     };
@@ -73,7 +77,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<Outcome> {
 
 /// Runs all cases of every kernel; a case that doesn't run fails.
 fn check_kernels(device: &Device, observer: &dyn Observer) -> Result<Vec<KernelFindings>> {
-    let cases = cases::all();
+    let cases = [cases::all(), device.matrices().map(cases::cooperative).unwrap_or_default()].concat();
     let mut kernels: BTreeMap<&'static str, KernelFindings> = BTreeMap::new();
     for (done, case) in cases.iter().enumerate() {
         if observer.is_cancelled() {
@@ -142,10 +146,12 @@ fn text(findings: &Findings<'_>) -> String {
     for adapter in findings.adapters {
         let used = if adapter.index == findings.tested { "  <- in use" } else { "" };
         let features = if adapter.features.is_empty() { "none".to_owned() } else { adapter.features.join(", ") };
+        let matrices = &adapter.cooperative_matrices;
+        let matrices = if matrices.is_empty() { "none".to_owned() } else { matrices.join("; ") };
         let AdapterSummary { index, name, backend, driver, driver_info, kind, shader_compiler, .. } = adapter;
         text += &format!(
             "adapter {index}: {name}{used}\n  backend   {backend}\n  kind      {kind}\n  driver    {driver} {driver_info}\n\
-             \x20 shaders   {shader_compiler}\n  features  {features}\n  limits    {} a buffer, {} a binding, {} KiB of \
+             \x20 shaders   {shader_compiler}\n  features  {features}\n  matrices  {matrices}\n  limits    {} a buffer, {} a binding, {} KiB of \
              workgroup memory, {} lanes a workgroup\n",
             mib(adapter.max_buffer_bytes),
             mib(adapter.max_binding_bytes),
@@ -157,6 +163,9 @@ fn text(findings: &Findings<'_>) -> String {
     text += &format!("cache: {cache}\n");
     if let Some(Tuning { least_workgroups, origin }) = findings.tiles {
         text += &format!("tiles: 64×64 from {least_workgroups} workgroups an image on, {}\n", origin.name());
+    }
+    if let Some(test) = findings.cooperative_matrix {
+        text += &format!("cooperative matrices: {test}\n");
     }
     let rows: Vec<[String; 5]> = findings
         .kernels

@@ -36,6 +36,7 @@ use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use heatlens::gpu::DeviceOptions;
+use heatlens::kernels::CooperativeGemm;
 use heatlens::{Device, Observer, Result};
 use serde::Serialize;
 
@@ -155,6 +156,14 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
     };
     if let Some(Err(error)) = context.device.get().map(Device::save_pipelines) {
         context.progress.notice(&format!("compiled pipelines weren't kept: {error}"));
+    }
+    let idle = |device: &&Device| {
+        device.matrices().is_some()
+            && !device.dispatches().keys().any(|shader| shader.starts_with(CooperativeGemm::NAME))
+    };
+    if outcome.is_ok() && context.device.get().filter(idle).is_some() {
+        let notice = "--cooperative-matrix made no difference: no weights were held in f16 (--precision f16)";
+        context.progress.notice(notice);
     }
     context.progress.clear();
     outcome.map(Outcome::into)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::matrices;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Profile;
 
@@ -71,6 +72,9 @@ pub struct DeviceOptions {
     /// Measure once which tiles suit a hardware adapter, within about half a second, and keep that in the [`cache`](Self::cache), without
     /// which a table by kind of adapter is used.
     pub tune: bool,
+    /// Multiply weights that are held in f16 on the adapter's cooperative matrices (tensor cores), the floats that they are multiplied
+    /// with rounded to f16 as well. A device that lacks them, or whose results aren't the reference's, isn't opened.
+    pub cooperative_matrix: bool,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.
     pub replaced_shaders: BTreeMap<String, String>,
@@ -106,6 +110,8 @@ pub struct AdapterSummary {
     pub workgroup_bytes: u32,
     /// Lanes a workgroup may have.
     pub workgroup_lanes: u32,
+    /// The cooperative matrices that it multiplies, each as `16×16×16 of f16, sums in f32`: rows, columns and inner dimension.
+    pub cooperative_matrices: Vec<String>,
     /// Optional features that heatlens uses where they are: `timestamps`, `pipeline cache`, `subgroups`.
     pub features: Vec<String>,
     /// What compiles the shaders.
@@ -190,6 +196,10 @@ pub(super) fn system_memory(summary: &AdapterSummary) -> Option<u64> {
     }
     let mut system = sysinfo::System::new();
     system.refresh_memory();
+    if system.total_memory() == 0 {
+        // The system doesn't tell, as in a container without /proc.
+        return None;
+    }
     let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
     Some((MEMORY_SHARE * system.available_memory().min(group) as f64) as u64)
 }
@@ -263,6 +273,7 @@ pub(super) fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         workgroup_lanes: limits.max_compute_invocations_per_workgroup,
+        cooperative_matrices: matrices::listing(adapter),
         features: used.iter().filter(|(_, has)| *has).map(|(name, _)| (*name).to_owned()).collect(),
         shader_compiler: shader_compiler.to_owned(),
     }

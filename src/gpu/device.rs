@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::adapter::{self, AdapterSummary, DeviceOptions};
-use super::pipeline::{Pipeline, Pipelines};
+use super::matrices::{self, MatrixTest};
+use super::pipeline::{self, Pipeline, Pipelines};
 use super::tuning::Tuning;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Block, Profile, Target};
+use crate::kernels::{Block, Matrices, Profile, Target};
 use crate::plan::{Limits, Stored, StoredKey};
 
 /// An adapter opened for computing. Cloning shares it; it is `Send` and `Sync`.
@@ -23,6 +24,10 @@ pub(super) struct Shared {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) profile: Profile,
+    /// The cooperative matrices in use, if any are.
+    matrices: Option<Matrices>,
+    /// How their test went, once it has.
+    matrix_test: OnceLock<MatrixTest>,
     /// The largest range that is bound.
     pub(super) binding: u64,
     memory: Option<u64>,
@@ -60,26 +65,37 @@ impl Device {
     /// Opens an adapter with the limits it has.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if there is no such adapter or it can't be opened or tuned, [`ErrorKind::Io`] if what was measured can't be
-    /// kept.
+    /// [`ErrorKind::Device`] if there is no such adapter, it can't be opened or tuned, or it lacks the cooperative matrices that were asked
+    /// for or doesn't compute right with them; [`ErrorKind::Io`] if what was measured can't be kept.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
         let instance = adapter::instance();
         let (index, adapter) = adapter::choose(&instance, &options.adapter)?;
         let summary = adapter::summary(index, &adapter);
         let profile = options.profile.unwrap_or_else(|| adapter::profile(&adapter, adapter.features()));
-        let descriptor = wgpu::DeviceDescriptor {
+        let matrices = options.cooperative_matrix.then(|| matrices::of(&adapter)).transpose()?;
+        let mut descriptor = wgpu::DeviceDescriptor {
             label: Some("heatlens"),
             required_features: adapter::wanted_features(&adapter, profile)?,
             required_limits: adapter.limits(),
             ..Default::default()
         };
+        if matrices.is_some() {
+            descriptor.required_features |= matrices::FEATURES;
+            descriptor.experimental_features = pipeline::experimental_features();
+        }
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::new(ErrorKind::Device, format!("{summary} can't be opened")).caused_by(e))?;
         let mut pipelines = Pipelines::new(options.checked_shaders, options.replaced_shaders.clone());
         if let Some(folder) = options.own_cache() {
             pipelines.keep_in(folder, &device, &adapter.get_info());
         }
-        let device = Self::new(summary, profile, pipelines, (device, queue), options);
+        let device = Self::new(summary, (profile, matrices), pipelines, (device, queue), options);
+        if let Some(matrices) = matrices {
+            let test = device.test_matrices(matrices)?;
+            device.0.matrix_test.get_or_init(|| test);
+            // What the test ran is nobody's work.
+            lock(&device.0.dispatches).clear();
+        }
         if let Some(folder) = options.own_cache().filter(|_| options.tune && profile == Profile::Hardware) {
             let tuning = Tuning::kept_or_measured(&device, folder)?;
             device.0.tuning.get_or_init(|| tuning);
@@ -112,12 +128,12 @@ impl Device {
         }
         let pipelines = Pipelines::new(false, BTreeMap::new());
         let (summary, profile) = (adapter::summary(0, adapter), adapter::profile(adapter, device.features()));
-        Ok(Self::new(summary, profile, pipelines, (device, queue), &DeviceOptions::default()))
+        Ok(Self::new(summary, (profile, None), pipelines, (device, queue), &DeviceOptions::default()))
     }
 
     fn new(
         summary: AdapterSummary,
-        profile: Profile,
+        (profile, matrices): (Profile, Option<Matrices>),
         pipelines: Pipelines,
         (device, queue): (wgpu::Device, wgpu::Queue),
         options: &DeviceOptions,
@@ -132,6 +148,8 @@ impl Device {
             device,
             queue,
             profile,
+            matrices,
+            matrix_test: OnceLock::new(),
             binding,
             memory,
             cache,
@@ -161,7 +179,19 @@ impl Device {
 
     /// What plans are lowered for.
     pub fn target(&self) -> Target {
-        Target { profile: self.0.profile, least_workgroups: self.tuning().least_workgroups }
+        let least_workgroups = self.tuning().least_workgroups;
+        Target { profile: self.0.profile, least_workgroups, matrices: self.0.matrices }
+    }
+
+    /// The cooperative matrices that it multiplies weights in f16 on; none if it wasn't opened with
+    /// [`DeviceOptions::cooperative_matrix`].
+    pub fn matrices(&self) -> Option<Matrices> {
+        self.0.matrices
+    }
+
+    /// How the cooperative matrices in use were tested when it was opened.
+    pub fn matrix_test(&self) -> Option<&MatrixTest> {
+        self.0.matrix_test.get()
     }
 
     /// What plans may have. The memory is that free now with what uploaded parameters already take, unless the device was

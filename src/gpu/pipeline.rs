@@ -23,6 +23,16 @@ pub(super) struct Pipeline {
 /// Bytes of a buffer that is bound and not read; no shader's parameters are larger.
 const NOTHING: usize = 256;
 
+/// wgpu's experimental features.
+pub(super) fn experimental_features() -> wgpu::ExperimentalFeatures {
+    #[expect(unsafe_code, reason = "wgpu doesn't vouch for the features that it calls experimental")]
+    // SAFETY: they are enabled for cooperative matrices alone, in shaders that are this crate's own and whose results are compared with
+    // references when a device is opened (`matrices`).
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
 type Key = (&'static str, Vec<(&'static str, u32)>);
 
 /// All pipelines of a device.

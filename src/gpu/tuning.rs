@@ -122,7 +122,7 @@ fn file(summary: &AdapterSummary, folder: &Path) -> PathBuf {
 /// The tiles of the hardware profile, the larger first.
 fn tiles(kernel: &dyn Kernel) -> [Variant; 2] {
     let mut tiles = kernel.variants();
-    tiles.retain(|variant| variant.profile == Profile::Hardware);
+    tiles.retain(|variant| variant.profiles.contains(&Profile::Hardware));
     tiles.try_into().expect("the hardware profile has two tiles")
 }
 

@@ -9,8 +9,8 @@ use half::f16;
 use super::{
     Activation, Argmax, Attention, AvgPool, Chunk, CopyPeak, Data, DepthwiseConv, DistanceForm, Element, EmbedPatches,
     EmbedTokens, EndPool, EndToken, FmaPeak, Gemm, Gram, GroupedConv, Kernel, L2Normalize, LayerNorm, MapConstants,
-    MapCounts, MapDistances, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window, WinogradInput,
-    WinogradOutput, pad4,
+    MapCounts, MapDistances, Matrices, MaxPool, MeanPool, NO_MAP, Normalization, NormalizeImage, Operand, Window,
+    WinogradInput, WinogradOutput, pad4,
 };
 
 /// A kernel at given sizes with operands.
@@ -110,6 +110,12 @@ pub fn all() -> Vec<Case> {
     [gemm(), winograd(), grouped(), pooling(), rows(), sequences(), maps(), gram(), peaks()].concat()
 }
 
+/// Cases of every kernel that runs on cooperative matrices, which [`all`] doesn't have: few adapters can run them.
+pub fn cooperative(matrices: Matrices) -> Vec<Case> {
+    let on_matrices = |case: Case| Some(Case { kernel: case.kernel.cooperative(matrices)?, ..case });
+    gemm().into_iter().filter_map(on_matrices).collect()
+}
+
 /// A convolution of a `size`² image.
 fn conv(images: usize, size: usize, inputs: usize, outputs: usize, window: [usize; 3]) -> Gemm {
     let [extent, stride, padding] = window;
@@ -161,6 +167,17 @@ fn gemm() -> Vec<Case> {
             activated(Activation::Gelu, true, in_f16(Gemm::product(33, 20, 36))),
         ),
         gemm_case("f16 weights, 3×3 stride 2, odd", in_f16(conv(3, 7, 5, 6, [3, 2, 1]))),
+        gemm_case("f16 weights, one value", in_f16(Gemm::product(1, 1, 1))),
+        gemm_case("f16 weights, exact tiles", in_f16(Gemm::product(128, 64, 128))),
+        gemm_case("f16 weights, long inner", in_f16(Gemm::product(3, 1031, 5))),
+        gemm_case(
+            "f16 weights, stem 7×7 stride 2",
+            activated(Activation::Relu, false, in_f16(conv(2, 23, 3, 16, [7, 2, 3]))),
+        ),
+        gemm_case(
+            "f16 weights, 3×3 with residual",
+            activated(Activation::Relu, true, in_f16(conv(1, 14, 32, 72, [3, 1, 1]))),
+        ),
         gemm_case("flat image", Gemm { height: 1, width: 17, ..conv(2, 1, 8, 8, [3, 1, 1]) }),
     ]
 }

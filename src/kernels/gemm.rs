@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Block, Data, Element, Kernel, Launch, Operand, Profile, Shader, Target, Variant, Winograd, fold, pad4, params,
+    Block, CooperativeGemm, Data, Element, Kernel, Launch, Matrices, Operand, Profile, Shader, Target, Variant, Winograd, fold, pad4, params,
     shader, size,
 };
 
@@ -23,25 +23,41 @@ static TILED_SMALL: Shader = shader!("gemm_tiled_8x1", reads: 4);
 static TILED_SMALL_F16: Shader = shader!("gemm_tiled_8x1_f16", reads: 4);
 
 /// What a workgroup computes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    pub(super) rows: usize,
+    /// Output channels, in vec4s.
+    pub(super) columns4: usize,
+}
+
+/// A way to compute it.
 struct Tile {
     profile: Profile,
     f32: &'static Shader,
     f16: &'static Shader,
-    rows: usize,
-    /// Output channels, in vec4s.
-    columns4: usize,
+    extent: Extent,
+}
+
+impl Tile {
+    const fn new(
+        profile: Profile,
+        [f32, f16]: [&'static Shader; 2],
+        [rows, columns4]: [usize; 2],
+    ) -> Self {
+        Self { profile, f32, f16, extent: Extent { rows, columns4 } }
+    }
 }
 
 /// Every tile, a profile's largest first. All of them add an output's products in the same order.
 static TILES: [Tile; 4] = [
-    Tile { profile: Profile::Hardware, f32: &TILED, f16: &TILED_F16, rows: 64, columns4: 16 },
-    Tile { profile: Profile::Hardware, f32: &TILED_SMALL, f16: &TILED_SMALL_F16, rows: 32, columns4: 8 },
-    Tile { profile: Profile::Software, f32: &DIRECT, f16: &DIRECT_F16, rows: 8, columns4: 8 },
-    Tile { profile: Profile::SoftwareSubgroups, f32: &SUBGROUP, f16: &SUBGROUP_F16, rows: 16, columns4: 8 },
+    Tile::new(Profile::Hardware, [&TILED, &TILED_F16], [64, 16]),
+    Tile::new(Profile::Hardware, [&TILED_SMALL, &TILED_SMALL_F16], [32, 8]),
+    Tile::new(Profile::Software, [&DIRECT, &DIRECT_F16], [8, 8]),
+    Tile::new(Profile::SoftwareSubgroups, [&SUBGROUP, &SUBGROUP_F16], [16, 8]),
 ];
 
-impl Tile {
-    fn workgroups(&self, rows: usize, columns4: usize) -> usize {
+impl Extent {
+    fn workgroups(self, rows: usize, columns4: usize) -> usize {
         rows.div_ceil(self.rows) * columns4.div_ceil(self.columns4)
     }
 }
@@ -204,15 +220,35 @@ impl Gemm {
     /// The largest of a profile's tiles of which one image makes enough, or the smallest. The number of images has no say: whether
     /// an adapter's compiler adds in all tiles alike is nothing to count on.
     fn tile(&self, profile: Profile) -> &'static Tile {
-        let (height, width) = self.output_size();
-        let is_enough = |tile: &&Tile| tile.workgroups(height * width, pad4(self.outputs) / 4) >= self.least_workgroups;
         let mut tiles = TILES.iter().filter(|tile| tile.profile == profile);
         let smallest = tiles.clone().next_back().expect("every profile has a tile");
-        tiles.find(is_enough).unwrap_or(smallest)
+        tiles.find(|tile| self.fills(tile.extent)).unwrap_or(smallest)
+    }
+
+    /// Whether one image makes enough workgroups of this extent.
+    pub(super) fn fills(&self, extent: Extent) -> bool {
+        let (height, width) = self.output_size();
+        extent.workgroups(height * width, pad4(self.outputs) / 4) >= self.least_workgroups
+    }
+
+    /// Every output channel.
+    pub(super) fn columns(&self) -> Range<usize> {
+        0..pad4(self.outputs)
+    }
+
+    fn launch_columns(&self, tile: &Tile, columns: &Range<usize>) -> Launch {
+        let shader = if self.weights == Element::F16 { tile.f16 } else { tile.f32 };
+        self.launch_shader(shader, Vec::new(), tile.extent, columns)
     }
 
     /// Computes the output channels of which the weights are bound: `columns` of `[0, pad4(outputs))`.
-    fn launch_columns(&self, tile: &Tile, columns: &Range<usize>) -> Launch {
+    pub(super) fn launch_shader(
+        &self,
+        shader: &'static Shader,
+        constants: Vec<(&'static str, u32)>,
+        extent: Extent,
+        columns: &Range<usize>,
+    ) -> Launch {
         let (height, width) = self.output_size();
         let columns4 = columns.len() / 4;
         let params = params(&[
@@ -233,9 +269,15 @@ impl Gemm {
             size(pad4(self.outputs) / 4),
             size(self.products),
         ]);
-        let grid = fold(self.products * tile.workgroups(self.product_rows(), columns4));
-        let shader = if self.weights == Element::F16 { tile.f16 } else { tile.f32 };
-        Launch { shader, constants: Vec::new(), params, grid }
+        let grid = fold(self.products * extent.workgroups(self.product_rows(), columns4));
+        Launch { shader, constants, params, grid }
+    }
+
+    /// The weights in blocks of columns that take `largest` bytes at most: each output is still one sum in the same order.
+    pub(super) fn blocks(&self, operand: usize, largest: u64) -> Option<Vec<Block>> {
+        let rows = self.products * self.taps() * pad4(self.inputs);
+        let columns = (largest / (self.weights.bytes() * rows as u64)) as usize;
+        (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))?
     }
 }
 
@@ -278,33 +320,39 @@ impl Kernel for Gemm {
     }
 
     fn launch(&self, profile: Profile) -> Launch {
-        self.launch_columns(self.tile(profile), &(0..pad4(self.outputs)))
+        self.launch_columns(self.tile(profile), &self.columns())
     }
 
     fn winograd(&self, profile: Profile) -> Option<Winograd> {
         Winograd::of(self, profile)
     }
 
+    fn in_f16(&self) -> Option<Arc<dyn Kernel>> {
+        Some(Arc::new(Self { weights: Element::F16, ..self.clone() }))
+    }
+
+    fn cooperative(&self, matrices: Matrices) -> Option<Arc<dyn Kernel>> {
+        (self.weights == Element::F16).then(|| Arc::new(CooperativeGemm { gemm: self.clone(), matrices }) as _)
+    }
+
     fn tuned(&self, target: Target) -> Option<Arc<dyn Kernel>> {
-        Some(Arc::new(Self { least_workgroups: target.least_workgroups, ..self.clone() }))
+        let tuned = Self { least_workgroups: target.least_workgroups, ..self.clone() };
+        let cooperative = target.matrices.and_then(|matrices| tuned.cooperative(matrices));
+        Some(cooperative.unwrap_or_else(|| Arc::new(tuned)))
     }
 
     /// One for each tile.
     fn variants(&self) -> Vec<Variant> {
         let of = |tile: &Tile| {
-            let launch = self.launch_columns(tile, &(0..pad4(self.outputs)));
+            let launch = self.launch_columns(tile, &self.columns());
             let name = self.suffix(&launch).expect("a GEMM's shader is named by its tile");
-            Variant { name, profile: tile.profile, launch }
+            Variant { name, profiles: vec![tile.profile], launch }
         };
         TILES.iter().map(of).collect()
     }
 
-    /// Columns of the weights: each output is still one sum in the same order.
     fn split(&self, profile: Profile, operand: usize, largest: u64) -> Option<Vec<(Block, Launch)>> {
-        let rows = self.products * self.taps() * pad4(self.inputs);
-        let columns = (largest / (self.weights.bytes() * rows as u64)) as usize;
-        let blocks = (operand == WEIGHT).then(|| Block::of_columns(rows, pad4(self.outputs), columns))??;
-        let tile = self.tile(profile);
+        let (blocks, tile) = (self.blocks(operand, largest)?, self.tile(profile));
         Some(blocks.into_iter().map(|block| (block.clone(), self.launch_columns(tile, &block.columns))).collect())
     }
 

@@ -16,6 +16,7 @@ mod depthwise_conv;
 mod embed;
 mod end_pool;
 mod gemm;
+mod gemm_cooperative;
 mod gram;
 mod grouped_conv;
 mod l2_normalize;
@@ -36,6 +37,7 @@ pub use depthwise_conv::DepthwiseConv;
 pub use embed::{EmbedPatches, EmbedTokens};
 pub use end_pool::{EndPool, EndToken};
 pub use gemm::{Activation, Gemm, Window};
+pub use gemm_cooperative::{CooperativeGemm, Matrices, MatrixEdge};
 pub use gram::Gram;
 pub use grouped_conv::GroupedConv;
 pub(crate) use grouped_conv::packed_groups;
@@ -99,6 +101,8 @@ pub struct Target {
     /// Workgroups that one image must make with the GEMM's larger tile on hardware for a layer to take it: fewer leave most cores of a GPU
     /// idle, and a smaller tile loads more for each multiply-add.
     pub least_workgroups: usize,
+    /// The cooperative matrices that multiply weights held in f16, if any do.
+    pub matrices: Option<Matrices>,
 }
 
 impl Target {
@@ -108,7 +112,7 @@ impl Target {
 
 impl From<Profile> for Target {
     fn from(profile: Profile) -> Self {
-        Self { profile, least_workgroups: Self::LEAST_WORKGROUPS }
+        Self { profile, least_workgroups: Self::LEAST_WORKGROUPS, matrices: None }
     }
 }
 
@@ -314,9 +318,25 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
         None
     }
 
-    /// The kernel with tiles for a target, if it has any to choose.
+    /// The same with its weights held in f16, if it has weights that can be.
+    fn in_f16(&self) -> Option<Arc<dyn Kernel>> {
+        None
+    }
+
+    /// The kernel that computes the same on cooperative matrices from its floats rounded to f16, if there is one: of products whose
+    /// weights are held in f16.
+    fn cooperative(&self, _matrices: Matrices) -> Option<Arc<dyn Kernel>> {
+        None
+    }
+
+    /// The kernel with tiles for a target, on its cooperative matrices where there are any for the kernel; none if it has no choice.
     fn tuned(&self, _target: Target) -> Option<Arc<dyn Kernel>> {
         None
+    }
+
+    /// The largest error of floats that passes, relative to the largest magnitude of the reference, for sums of up to 2048 terms.
+    fn tolerance(&self) -> f64 {
+        2e-6
     }
 
     /// Every distinct way to run, whichever adapter it is for.
@@ -327,8 +347,12 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
         let mut variants: Vec<Variant> = Vec::new();
         for profile in Profile::ALL {
             let launch = self.launch(profile);
-            if variants.iter().all(|variant| variant.launch.pipeline_key() != launch.pipeline_key()) {
-                variants.push(Variant { name: self.suffix(&launch).unwrap_or(profile.name()), profile, launch });
+            match variants.iter_mut().find(|variant| variant.launch.pipeline_key() == launch.pipeline_key()) {
+                Some(same) => same.profiles.push(profile),
+                None => {
+                    let name = self.suffix(&launch).unwrap_or(profile.name());
+                    variants.push(Variant { name, profiles: vec![profile], launch });
+                }
             }
         }
         if let [only] = &mut variants[..] {

@@ -302,6 +302,12 @@ impl Shaped {
         Ok(Self { kernel, sizes: sizes.to_vec(), columns })
     }
 
+    /// The same with weights held in f16, where the kernel has such.
+    pub fn in_f16(self) -> Self {
+        let kernel = self.kernel.in_f16().unwrap_or(self.kernel);
+        Self { kernel, ..self }
+    }
+
     /// The kernel with operands: noise, and where it reads integers those that it is given in real work.
     pub fn case(&self) -> Case {
         let case = Case::of("at a shape of real work", self.kernel.clone(), &self.columns);

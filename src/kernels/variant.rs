@@ -9,8 +9,8 @@ use super::{Data, Kernel, Launch, Operand, Profile};
 pub struct Variant {
     /// Its name, which no other variant of the kernel has.
     pub name: &'static str,
-    /// The profile that runs it, the first if several do.
-    pub profile: Profile,
+    /// The profiles that run it.
+    pub profiles: Vec<Profile>,
     /// How to run it.
     pub launch: Launch,
 }
@@ -18,7 +18,7 @@ pub struct Variant {
 impl Variant {
     /// Whether a device of this profile can run it: subgroups are requested for the profile alone that uses them.
     pub fn runs_on(&self, profile: Profile) -> bool {
-        self.profile != Profile::SoftwareSubgroups || profile == Profile::SoftwareSubgroups
+        self.profiles != [Profile::SoftwareSubgroups] || profile == Profile::SoftwareSubgroups
     }
 
     /// `kernel`, run like this on every profile.
@@ -56,6 +56,10 @@ impl Kernel for Fixed {
 
     fn flops(&self) -> u64 {
         self.kernel.flops()
+    }
+
+    fn tolerance(&self) -> f64 {
+        self.kernel.tolerance()
     }
 
     fn launch(&self, _: Profile) -> Launch {

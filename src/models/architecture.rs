@@ -19,7 +19,7 @@ use super::{ClassifierOutput, ClipText, ClipVision, Network};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Filter, Preprocess, Resize, Rounding};
 use crate::plan::{Plan, Var};
-use crate::weights::{Weights, formula};
+use crate::weights::{Precision, Weights, formula};
 
 /// An architecture by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,7 +141,15 @@ impl Architecture {
     /// # Errors
     /// Those of [`check_size`](Self::check_size).
     pub fn load(self, size: Option<usize>) -> Result<FormulaNetwork> {
-        let weights = |specs| weights(self.name(), specs);
+        self.load_in(size, Precision::F32)
+    }
+
+    /// As [`load`](Self::load), the weights held in `precision` on the GPU.
+    ///
+    /// # Errors
+    /// Those of [`check_size`](Self::check_size).
+    pub fn load_in(self, size: Option<usize>, precision: Precision) -> Result<FormulaNetwork> {
+        let weights = |specs| weights(self.name(), specs).with_precision(precision);
         Ok(FormulaNetwork(match self.form(size)? {
             Form::Resnet { depths, bottleneck, size } => {
                 let weights = weights(resnet(&[64, 128, 256, 512], &depths, bottleneck, 1000));

@@ -67,9 +67,8 @@ impl ModelFiles {
 
     /// The same files for a model whose weights are of this precision on the GPU.
     #[must_use]
-    pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.weights.precision = precision;
-        self
+    pub fn with_precision(self, precision: Precision) -> Self {
+        self.map_weights(|weights| weights.with_precision(precision))
     }
 
     /// The same files with the weights that `change` makes of theirs.

@@ -161,6 +161,12 @@ impl Weights {
         })
     }
 
+    /// The same for models that hold its matrices and convolutions in this precision on the GPU.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// How models are to hold its matrices and convolutions.
     pub fn precision(&self) -> Precision {
         self.precision

@@ -46,6 +46,33 @@ fn a_kernel_is_measured_at_any_shape_in_every_variant() {
     }
 }
 
+/// Products in f16 on cooperative matrices, where the adapter has such; where it has none, a refusal rather than another variant.
+#[test]
+fn products_in_f16_are_measured_on_cooperative_matrices_or_refused() {
+    let in_f16 = [&TINY[..], &["--precision", "f16", "--variant", "all", "--json"]].concat();
+    let variants = |found: &Value| -> Vec<String> {
+        let rows = found["rows"].as_array().unwrap();
+        rows.iter().map(|row| row["variant"].as_str().unwrap().to_owned()).collect()
+    };
+    let without = variants(&fixture().json(&in_f16));
+    assert!(without.iter().all(|variant| variant.ends_with("_f16")), "{without:?}");
+    let doctor = fixture().json(&["doctor", "--json"]);
+    assert!(doctor["cooperative_matrix"].is_null());
+    let adapter = &doctor["adapters"][doctor["tested"].as_u64().unwrap() as usize];
+    let matrices: Vec<String> = serde_json::from_value(adapter["cooperative_matrices"].clone()).unwrap();
+    let edge = ["16", "8"].into_iter().find(|n| matrices.contains(&format!("{n}×{n}×{n} of f16, sums in f32")));
+    let asked = [&in_f16[..], &["--cooperative-matrix"]].concat();
+    let Some(edge) = edge else {
+        refused(&asked, 2, &["has no cooperative matrices", "leave --cooperative-matrix"]);
+        return refused(&["doctor", "--cooperative-matrix"], 2, &["has no cooperative matrices"]);
+    };
+    let with = variants(&fixture().json(&asked));
+    assert!(with[..2].iter().all(|variant| variant.starts_with(&format!("cooperative_{edge}x"))), "{with:?}");
+    assert_eq!(with[2..], without);
+    let doctor = fixture().json(&["doctor", "--cooperative-matrix", "--json"]);
+    assert_eq!(doctor["cooperative_matrix"]["edge"].to_string(), edge);
+}
+
 #[test]
 fn every_format_names_the_adapter_and_its_driver() {
     let whole = fixture().json(&[&TINY[..], &["-o", "json"]].concat());
@@ -90,7 +117,7 @@ fn a_text_tower_takes_prompts_of_its_context() {
     let args = ["bench", "models", "--arch", "vit-b-32-text", "--repeat", "1"];
     let found = fixture().json(&[&args[..], &["--json"]].concat());
     let [row] = &found["rows"].as_array().unwrap()[..] else { panic!("{found}") };
-    let first = ["arch", "tokens", "batch", "first_ms", "median_ms"];
+    let first = ["arch", "tokens", "precision", "batch", "first_ms"];
     assert_eq!(keys(row)[..5], first);
     assert_eq!((&row["arch"], &row["tokens"], &row["batch"]), (&"vit-b-32-text".into(), &77.into(), &1.into()));
     // open_clip's profile: 2.98 GMAC, which count masked pairs as well.

@@ -4,7 +4,7 @@
 //! `HEATLENS_BLESS=1 cargo test --release --test shaders` writes the files; without it the test compares them.
 
 /// `text` once for each number below `count`, `$i` standing for the number.
-fn each(count: usize, text: &str) -> String {
+pub(super) fn each(count: usize, text: &str) -> String {
     (0..count).map(|i| text.replace("$i", &i.to_string())).collect()
 }
 
@@ -48,7 +48,7 @@ fn unpack(halves: vec2<u32>) -> vec4<f32> {
 }
 ";
 
-const HEAD: &str = "\
+pub(super) const HEAD: &str = "\
 struct Params {
     // The rows of a product.
     rows: u32,
@@ -79,7 +79,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> output: array<vec4<f32>>;
 ";
 
-const EPILOGUE: &str = "
+pub(super) const EPILOGUE: &str = "
 // The error function to 1.5e-7 (Abramowitz and Stegun 7.1.26). Past 10 it is 1, and its square would overflow.
 fn erf(x: vec4<f32>) -> vec4<f32> {
     let a = min(abs(x), vec4<f32>(10.0));
@@ -126,7 +126,7 @@ fn weights4() -> u32 {
 }
 ";
 
-const ORIGIN: &str = "
+pub(super) const ORIGIN: &str = "
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
     let x = row % params.out_width;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use heatlens::bench::{KernelOptions, KernelRow, Measured, Peak, Replacement, Subject, Variants, kernels, subjects};
 use heatlens::gpu::{AdapterSummary, Clock, DeviceOptions};
 use heatlens::kernels::cases::{self, Case};
-use heatlens::kernels::shapes::{Shaped, forms, known};
-use heatlens::kernels::{Kernel, Profile, Variant};
+use heatlens::kernels::shapes::{forms, known};
+use heatlens::kernels::{Kernel, Matrices, MatrixEdge, Variant};
+use heatlens::weights::Precision;
 use heatlens::{Device, Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ use crate::cli::output::{Align, Outcome, percent, print, table};
   heatlens bench kernels                                        every kernel, as the adapter's profile runs it
   heatlens bench kernels --filter resnet50 --batch 8            what ResNet-50 runs, at 8 pictures
   heatlens bench kernels --kernel gemm --shape 512x512x512 --variant all
+  heatlens bench kernels --filter vit-b-16 --precision f16 --cooperative-matrix --variant all
   heatlens bench kernels --kernel gemm --variant direct_8 --print-shader > my_gemm.wgsl
   heatlens bench kernels --kernel gemm --variant direct_8 --shape 512x512x512 --shader my_gemm.wgsl
   heatlens bench kernels --list                                 kernels, how their shapes are written, and their variants")]
@@ -101,8 +103,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
         Some(name) => Variants::Named(name.to_owned()),
     };
     if let (true, Some(kernel)) = (args.print_shader, &args.kernel) {
-        let kernel = of_name(kernel, args.shape.as_ref())?;
-        return print_shaders(&*kernel, context.device()?.profile(), &variants);
+        let kernel = of_name(kernel, args.shape.as_ref(), precision(context))?;
+        return print_shaders(&kernel, context.device()?, &variants);
     }
     let subjects = chosen(args, context)?;
     let device = context.device()?;
@@ -121,11 +123,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
 fn replacement(file: &Path, subjects: &[Subject], variants: &Variants, context: &Context) -> Result<Replacement> {
     let name = file.display().to_string();
     let source = std::fs::read_to_string(file).map_err(|e| Error::io(file, e))?;
-    let profile = context.device()?.profile();
+    let device = context.device()?;
     let mut shaders = BTreeSet::new();
     for subject in subjects {
-        shaders
-            .extend(variants.of(&*subject.shaped.kernel, profile)?.iter().map(|variant| variant.launch.shader.label));
+        let chosen = variants.of(&subject.shaped.kernel, device)?;
+        shaders.extend(chosen.iter().map(|(_, variant)| variant.launch.shader.label));
     }
     if shaders.len() > 1 {
         let shaders: Vec<&str> = shaders.into_iter().collect();
@@ -137,23 +139,30 @@ fn replacement(file: &Path, subjects: &[Subject], variants: &Variants, context: 
     Ok(Replacement { name, device })
 }
 
+/// How networks' weights are to be held.
+fn precision(context: &Context) -> Precision {
+    context.global.precision.unwrap_or_default()
+}
+
 /// The kernel of this name, at the given shape or at whichever.
-fn of_name(name: &str, shape: Option<&Sizes>) -> Result<Arc<dyn Kernel>> {
+fn of_name(name: &str, shape: Option<&Sizes>, precision: Precision) -> Result<Arc<dyn Kernel>> {
     if let Some(shape) = shape {
-        return Ok(Shaped::new(name, &shape.0)?.kernel);
+        return Ok(Subject::new(name, &shape.0)?.in_precision(precision).shaped.kernel);
     }
     known(name)?;
     let found = kernels_there_are().into_iter().find(|case| case.kernel.name() == name);
-    Ok(found.expect("every kernel is in the shape table").kernel)
+    let kernel = found.expect("every kernel is in the shape table").kernel;
+    let in_f16 = (precision == Precision::F16).then(|| kernel.in_f16()).flatten();
+    Ok(in_f16.unwrap_or(kernel))
 }
 
 /// What the arguments ask for.
 fn chosen(args: &Args, context: &Context) -> Result<Vec<Subject>> {
     args.kernel.as_deref().map_or(Ok(()), known)?;
     match (&args.kernel, &args.shape) {
-        (Some(kernel), Some(shape)) => Ok(vec![Subject::new(kernel, &shape.0)?]),
+        (Some(kernel), Some(shape)) => Ok(vec![Subject::new(kernel, &shape.0)?.in_precision(precision(context))]),
         (kernel, _) => {
-            let mut subjects = subjects(context.global.batch().unwrap_or(1))?;
+            let mut subjects = subjects(context.global.batch().unwrap_or(1), precision(context))?;
             subjects.retain(|subject| {
                 let text = format!("{} {} {}", subject.kernel(), subject.shape(), subject.used_by).to_lowercase();
                 kernel.as_ref().is_none_or(|kernel| subject.kernel() == kernel)
@@ -179,7 +188,10 @@ fn kernels_there_are() -> Vec<Case> {
 fn list() -> String {
     let row = |case: &Case| {
         let kernel = &case.kernel;
-        let variants: Vec<&str> = kernel.variants().iter().map(|variant| variant.name).collect();
+        let in_f16 = kernel.in_f16();
+        let cooperative = MatrixEdge::ALL.map(|edge| in_f16.as_ref()?.cooperative(Matrices { edge, lanes: 32 }));
+        let kernels = [Some(kernel.clone()), in_f16.clone()].into_iter().chain(cooperative).flatten();
+        let variants: Vec<&str> = kernels.flat_map(|kernel| kernel.variants()).map(|variant| variant.name).collect();
         [kernel.name().to_owned(), variants.join(", "), forms(kernel.name()).join(" or ")]
     };
     let header = [("kernel", Align::Left), ("variants", Align::Left), ("shape", Align::Left)];
@@ -187,8 +199,8 @@ fn list() -> String {
 }
 
 /// Prints the text of each variant's shader behind a line that says how it's run.
-fn print_shaders(kernel: &dyn Kernel, profile: Profile, variants: &Variants) -> Result<Outcome> {
-    for Variant { name, launch, .. } in variants.of(kernel, profile)? {
+fn print_shaders(kernel: &Arc<dyn Kernel>, device: &Device, variants: &Variants) -> Result<Outcome> {
+    for (_, Variant { name, launch, .. }) in variants.of(kernel, device)? {
         let constants: Vec<String> = launch.constants.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let constants = if constants.is_empty() { "no constants".to_owned() } else { constants.join(", ") };
         print(&format!("// {} {name}, run with {constants}\n{}", kernel.name(), launch.shader.source))?;

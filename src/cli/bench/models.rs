@@ -20,7 +20,8 @@ use crate::cli::output::{Align, Outcome};
 #[command(after_help = "Examples:
   heatlens bench models --arch resnet18 --size 64 --batch 4
   heatlens bench models --arch vit-b-32 --repeat 30 --json
-  heatlens bench models --arch vit-b-32-text --batch 16")]
+  heatlens bench models --arch vit-b-32-text --batch 16
+  heatlens bench models --arch vit-b-16 --precision f16 --cooperative-matrix")]
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let options = ModelOptions {
         architecture: arch,
         size,
+        precision: context.global.precision.unwrap_or_default(),
         batch: context.global.batch().unwrap_or(1),
         repetitions: args.common.repetitions(),
         started: context.started,
@@ -54,6 +56,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let cells = |row: &ModelRow| {
         [
             format!("{} {}", row.arch, row.sample),
+            row.precision.to_string(),
             row.batch.to_string(),
             format!("{:.0}", row.first_ms),
             format!("{:.2} ± {:.2}", row.median_ms, row.spread_ms),
@@ -72,6 +75,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
         )],
         header: [
             ("network", Align::Left),
+            ("weights", Align::Left),
             ("batch", Align::Right),
             ("first ms", Align::Right),
             ("ms", Align::Right),
