@@ -109,43 +109,73 @@ const ROWS: &[Row] = &[
         "build on the aligner's images",
         "build",
         |g| g.images = g.fixture.path("align"),
-        &["/align: ", "aligner", "--allow-overlap"],
+        &["aligner", "/align/", "--allow-overlap"],
     ),
     Row(
         "calibrate on the bundle's images",
         "calibrate",
         |g| g.images = g.fixture.path("build"),
-        &["/build: ", "bundle", "--allow-overlap"],
+        &["bundle", "/build/", "--allow-overlap"],
     ),
     Row(
         "calibrate on the aligner's images",
         "calibrate",
         |g| g.images = g.fixture.path("align"),
-        &["/align: ", "aligner", "--allow-overlap"],
+        &["aligner", "/align/", "--allow-overlap"],
     ),
     Row(
         "evaluate on the bundle's images",
         "evaluate filter",
         |g| g.images = g.fixture.path("build"),
-        &["/build: ", "bundle", "--allow-overlap"],
+        &["bundle", "/build/", "--allow-overlap"],
     ),
     Row(
         "evaluate on the aligner's images",
         "evaluate filter",
         |g| g.images = g.fixture.path("align"),
-        &["/align: ", "aligner", "--allow-overlap"],
+        &["aligner", "/align/", "--allow-overlap"],
     ),
     Row(
         "evaluate on the calibration images",
         "evaluate filter",
         |g| g.images = g.fixture.path("calibrate"),
-        &["/calibrate: ", "filter", "--allow-overlap"],
+        &["the filter", "/calibrate/", "--allow-overlap"],
+    ),
+    Row(
+        "calibrate on the bundle's attacked images",
+        "calibrate",
+        Given::attacked,
+        &["bundle", "48 of these 48 attacked images of `mirrored`", "/attacked/", "--allow-overlap"],
+    ),
+    Row(
+        "evaluate on the bundle's attacked images",
+        "evaluate filter",
+        Given::attacked,
+        &["bundle", "48 of these 48 attacked images of `mirrored`", "/attacked/", "--allow-overlap"],
+    ),
+    Row(
+        "build with attacks on the aligner's images",
+        "build",
+        |g| g.attack("align"),
+        &["the aligner", "attacked images of `square` or their originals", "/square/", "--allow-overlap"],
+    ),
+    Row(
+        "calibrate with attacks on the bundle's images",
+        "calibrate",
+        |g| g.attack("build"),
+        &["bundle", "attacked images of `square` or their originals", "/square/", "--allow-overlap"],
+    ),
+    Row(
+        "evaluate on attacks on the calibration images",
+        "evaluate filter",
+        |g| g.attack("calibrate"),
+        &["the filter", "attacked images of `square` or their originals", "/square/", "--allow-overlap"],
     ),
     Row(
         "a bundle of another version",
         "export",
         |g| {
-            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 1", "\"schema\": 999"));
+            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 2", "\"schema\": 999"));
         },
         &["bundle/manifest.json", "999"],
     ),
@@ -153,15 +183,15 @@ const ROWS: &[Row] = &[
         "a bundle of another version",
         "calibrate",
         |g| {
-            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 1", "\"schema\": 0"));
+            g.bundle = g.spoiled(&g.bundle, |dir| edit(&dir.join("manifest.json"), "\"schema\": 2", "\"schema\": 1"));
         },
-        &["bundle/manifest.json", "schema"],
+        &["bundle/manifest.json", "schema version 1, expected 2", "heatlens build"],
     ),
     Row(
         "a filter of another version",
         "evaluate filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":3", "\\\"schema\\\":9"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":4", "\\\"schema\\\":9"));
         },
         &["model.heatlens", "9"],
     ),
@@ -169,9 +199,9 @@ const ROWS: &[Row] = &[
         "a filter of an older version",
         "filter",
         |g| {
-            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":3", "\\\"schema\\\":2"));
+            g.filter = g.spoiled(&g.filter, |file| replace(file, "\\\"schema\\\":4", "\\\"schema\\\":3"));
         },
-        &["model.heatlens", "schema version 2, expected 3", "heatlens calibrate"],
+        &["model.heatlens", "schema version 3, expected 4", "heatlens calibrate"],
     ),
     Row("a file that is no filter", "evaluate filter", |g| g.filter = g.aligner.clone(), &["aligner.safetensors"]),
     Row("a folder that is no bundle", "report", |g| g.bundle = g.fixture.path("clip"), &["clip/manifest.json"]),

@@ -279,11 +279,6 @@ pub(crate) fn class_names(list: Option<&Path>, classifier: &Classifier, model: &
     Err(Error::new(ErrorKind::Mismatch, message).hint("name every class, one a line in logit order"))
 }
 
-/// Names the images in an error that says they were used before.
-pub(crate) fn name_overlap(error: Error, images: &Path) -> Error {
-    if error.kind() == ErrorKind::Overlap { error.at(images.display()) } else { error }
-}
-
 /// Names the file that was given beside others in an error that says they don't belong together.
 pub(crate) fn name_mismatch(error: Error, file: Option<&Path>) -> Error {
     match file {

@@ -8,7 +8,7 @@ use heatlens::semantics::{BuildInputs, BuildOptions, Concepts, MINIMUM_SUPPORT, 
 use heatlens::{Aligner, Bundle, Result};
 
 use super::Context;
-use super::args::{Attacked, ImageArgs, attacked, check_output_folder, class_names, labelled, name_overlap};
+use super::args::{Attacked, ImageArgs, attacked, check_output_folder, class_names, labelled};
 use super::output::{Outcome, percent};
 
 /// Run classifier, CLIP and aligner over labelled images and write a bundle: scores, heatmaps, everything that later
@@ -47,7 +47,8 @@ pub(crate) struct Args {
     /// Labelled images: a folder for each class, a manifest, or WebDataset shards
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// Attacked versions of some of the images, in class folders and of the same names, for adversarial maps
+    /// Attacked versions of some of the images, in class folders and of the same names (where `heatlens attack` made them its record
+    /// tells which image is whose original), for adversarial maps
     #[arg(long, value_name = "NAME=DIR")]
     attacked: Vec<Attacked>,
     /// Take only this part of the images (2/5: the second of five), by their content; `heatlens merge` joins the bundles
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     /// Images in a map's set under which it is called unsupported
     #[arg(long, value_name = "N", default_value_t = MINIMUM_SUPPORT)]
     minimum_support: u64,
-    /// Let images in that the aligner was fitted on; every output says so
+    /// Let images in, or attacks on such, that the aligner was fitted on; every output says so
     #[arg(long)]
     allow_overlap: bool,
     /// The folder to write
@@ -108,7 +109,6 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
         images_path: &args.images,
     };
     Bundle::build(context.device()?, &inputs, &options, &context.progress, &args.bundle)
-        .map_err(|e| name_overlap(e, &args.images))
 }
 
 /// What was built, in a few lines.

@@ -11,7 +11,7 @@ use heatlens::semantics::{
 use heatlens::{Bundle, Filter, Result};
 
 use super::Context;
-use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_overlap};
+use super::args::{Attacked, ImageArgs, attacked, check_output, labelled};
 use super::output::{Align, Outcome, percent, table};
 
 /// Calibrate a runtime filter on labelled images that were used for nothing else, and write it as one file
@@ -41,7 +41,8 @@ pub(crate) struct Args {
     /// Labelled images
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// Attacked versions of some of the images, in class folders and of the same names
+    /// Attacked versions of some of the images, in class folders and of the same names (where `heatlens attack` made them its record
+    /// tells which image is whose original)
     #[arg(long, value_name = "NAME=DIR")]
     attacked: Vec<Attacked>,
     /// The share of correct predictions that may be rejected
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     /// Put the classifier's weights into the file, so that it needs no other
     #[arg(long)]
     self_contained: bool,
-    /// Let images in that the bundle or its aligner has seen; every output says so
+    /// Let images in, attacked or not, or attacks on such, that the bundle or its aligner has seen; every output says so
     #[arg(long)]
     allow_overlap: bool,
     /// The file to write
@@ -114,8 +115,7 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<FilterHeader> {
         allow_overlap: args.allow_overlap,
     };
     let classifier = args.classifier.as_deref();
-    let file = Filter::calibrate(context.device()?, &bundle, classifier, &images, &options, &context.progress)
-        .map_err(|e| name_overlap(e, &args.images))?;
+    let file = Filter::calibrate(context.device()?, &bundle, classifier, &images, &options, &context.progress)?;
     file.save(&args.filter)?;
     Ok(file.header().clone())
 }

@@ -12,7 +12,7 @@ use heatlens::weights::ModelFiles;
 use heatlens::{Error, Filter, Result, files};
 
 use super::Context;
-use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch, name_overlap};
+use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch};
 use super::output::{Align, Outcome, estimate, percent, table};
 
 mod localization;
@@ -54,10 +54,11 @@ pub(crate) struct FilterArgs {
     /// Labelled images
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// Attacked versions of some of the images, in class folders and of the same names
+    /// Attacked versions of some of the images, in class folders and of the same names (where `heatlens attack` made them its record
+    /// tells which image is whose original)
     #[arg(long, value_name = "NAME=DIR")]
     attacked: Vec<Attacked>,
-    /// Let images in that the filter, its bundle or its aligner has seen; every output says so
+    /// Let images in, attacked or not, or attacks on such, that the filter, its bundle or its aligner has seen; every output says so
     #[arg(long)]
     allow_overlap: bool,
     /// A file for all figures, which `heatlens report` reads
@@ -94,7 +95,7 @@ pub(crate) fn compute(args: &FilterArgs, context: &Context) -> Result<Evaluation
     let options = EvaluateOptions { run: args.image.run_options(&context.global), allow_overlap: args.allow_overlap };
     let evaluation = filter
         .evaluate(&images, &attacked, clip.as_ref(), &options, &context.progress)
-        .map_err(|e| name_mismatch(name_overlap(e, &args.images), args.clip.as_deref()))?;
+        .map_err(|e| name_mismatch(e, args.clip.as_deref()))?;
     if let Some(path) = &args.evaluation {
         save(&evaluation, path)?;
     }

@@ -1,11 +1,15 @@
 //! Content hashes, by which splits are kept apart.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::Sample;
+use crate::error::Result;
+use crate::progress::{Observer, step};
 
 /// The SHA-256 of a picture's file, or of what else is told by its content. Printed, parsed and serialised as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,16 +66,27 @@ impl FromStr for ContentHash {
     }
 }
 
-/// The pictures that are in both sets, sorted.
-pub fn overlap(a: &HashSet<ContentHash>, b: &HashSet<ContentHash>) -> Vec<ContentHash> {
-    let mut shared: Vec<ContentHash> = a.intersection(b).copied().collect();
-    shared.sort_unstable();
-    shared
+/// Pictures that are hashed between two looks at the observer.
+const PICTURES_AT_ONCE: usize = 256;
+
+/// Each picture's hash; none of one that can't be read.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the observer, which is told the `stage`, asks for it.
+pub fn content_hashes(samples: &[Sample], stage: &str, observer: &dyn Observer) -> Result<Vec<Option<ContentHash>>> {
+    let mut hashes = Vec::with_capacity(samples.len());
+    for some in samples.chunks(PICTURES_AT_ONCE) {
+        step(observer, stage, hashes.len(), samples.len())?;
+        hashes.par_extend(some.par_iter().map(|sample| sample.read().ok().map(|bytes| ContentHash::of(&bytes))));
+    }
+    step(observer, stage, samples.len(), samples.len())?;
+    Ok(hashes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     #[test]
     fn a_hash_is_sha256_and_survives_printing() {
@@ -86,11 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_the_sorted_intersection() {
-        let set = |names: &[&str]| names.iter().map(|name| ContentHash::of(name.as_bytes())).collect::<HashSet<_>>();
-        let mut expected = vec![ContentHash::of(b"b"), ContentHash::of(b"c")];
-        expected.sort();
-        assert_eq!(overlap(&set(&["a", "b", "c"]), &set(&["c", "d", "b"])), expected);
-        assert_eq!(overlap(&set(&["a"]), &set(&["b"])), []);
+    fn what_cannot_be_read_has_no_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, b"abc").unwrap();
+        let samples = [Sample::file(&path, None), Sample::file("no/such/picture.png".as_ref(), None)];
+        let expected = [Some(ContentHash::of(b"abc")), None];
+        assert_eq!(content_hashes(&samples, "hashing", &Silent).unwrap(), expected);
     }
 }

@@ -26,7 +26,7 @@ use std::io::{BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use hash::{ContentHash, overlap};
+pub use hash::{ContentHash, content_hashes};
 pub use loader::{BadImages, Batch, Loader, LoaderOptions, Skipped, THUMBNAIL_EDGE};
 pub use split::Shard;
 

@@ -3,14 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rayon::prelude::*;
-
-use super::{ContentHash, Sample};
+use super::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{Observer, step};
-
-/// Pictures that are hashed between two looks at the observer.
-const PICTURES_AT_ONCE: usize = 256;
 
 /// One of several parts, written `2/5`: the second of five.
 ///
@@ -34,31 +28,13 @@ impl Shard {
         Err(Error::new(ErrorKind::Usage, format!("there is no shard {number}/{count}, expected 1/N to N/N")))
     }
 
-    /// Whether it is part 1, to which falls what has no content to go by.
-    pub fn is_first(self) -> bool {
-        self.number == 1
-    }
-
-    /// Whether a picture of this content falls to it.
-    pub fn holds(self, hash: ContentHash) -> bool {
-        let (first, _) = hash.0.split_first_chunk().expect("a hash has 32 bytes");
-        u64::from_be_bytes(*first) % self.count == self.number - 1
-    }
-
-    /// For each picture whether it falls to this part. One that can't be read falls to the first, where it is then met.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Cancelled`] if the observer asks for it.
-    pub fn select(self, samples: &[Sample], observer: &dyn Observer) -> Result<Vec<bool>> {
-        let mut selected = Vec::with_capacity(samples.len());
-        for some in samples.chunks(PICTURES_AT_ONCE) {
-            step(observer, "choosing the shard", selected.len(), samples.len())?;
-            let is_here =
-                |sample: &Sample| sample.read().map_or(self.is_first(), |bytes| self.holds(ContentHash::of(&bytes)));
-            selected.par_extend(some.par_iter().map(is_here));
-        }
-        step(observer, "choosing the shard", samples.len(), samples.len())?;
-        Ok(selected)
+    /// Whether a picture of this content falls to it. What has no content to go by falls to part 1.
+    pub fn holds(self, hash: Option<ContentHash>) -> bool {
+        let part = hash.map_or(0, |hash| {
+            let (first, _) = hash.0.split_first_chunk().expect("a hash has 32 bytes");
+            u64::from_be_bytes(*first) % self.count
+        });
+        part == self.number - 1
     }
 }
 
@@ -82,7 +58,6 @@ impl FromStr for Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
 
     #[test]
     fn every_content_falls_to_one_shard() {
@@ -91,19 +66,13 @@ mod tests {
             let mut sizes = vec![0; shards.len()];
             for picture in 0..700_u32 {
                 let hash = ContentHash::of(&picture.to_le_bytes());
-                let holding: Vec<usize> = (0..shards.len()).filter(|&at| shards[at].holds(hash)).collect();
+                let holding: Vec<usize> = (0..shards.len()).filter(|&at| shards[at].holds(Some(hash))).collect();
                 let [at] = holding[..] else { panic!("{hash} falls to {holding:?} of {count}") };
                 sizes[at] += 1;
             }
             assert!(sizes.iter().all(|&size| size > 50), "{sizes:?}");
+            assert!((0..shards.len()).all(|at| shards[at].holds(None) == (at == 0)));
         }
-    }
-
-    #[test]
-    fn what_cannot_be_read_falls_to_the_first() {
-        let samples = [Sample::file("no/such/picture.png".as_ref(), None)];
-        let select = |text: &str| text.parse::<Shard>().unwrap().select(&samples, &Silent).unwrap();
-        assert_eq!([select("1/3"), select("2/3"), select("3/3")], [[true], [false], [false]]);
     }
 
     #[test]

@@ -13,9 +13,10 @@ use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
 use super::heatmap::{Counts, MINIMUM_SUPPORT};
 use super::journal::Journal;
 use super::manifest::{Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE, hash, json};
+use super::overlap::{Given, Used};
 use super::scores::near_ties;
 use super::sets::Sets;
-use crate::dataset::{ContentHash, Dataset, overlap};
+use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
 use crate::layers::{Activation, Linear};
@@ -56,7 +57,7 @@ pub struct BuildOptions {
     pub run: RunOptions,
     /// Attacked versions of some of the images, each set under a name.
     pub attacked: Vec<(String, Dataset)>,
-    /// Let images in that the aligner was fitted on.
+    /// Let images in, or attacked ones of images, that the aligner was fitted on.
     pub allow_overlap: bool,
     /// Images in a map's set under which it is unsupported.
     pub minimum_support: u64,
@@ -88,7 +89,8 @@ impl Bundle {
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] if models, aligner, classes and images don't fit each other; [`ErrorKind::Overlap`] if the
-    /// aligner was fitted on some of the images; those of reading, running and writing.
+    /// aligner was fitted on some of the images, the attacked ones or their originals; [`ErrorKind::Data`] if one of several images
+    /// may be an attacked one's original; those of reading, running and writing.
     pub fn build(
         device: &Device,
         inputs: &BuildInputs<'_>,
@@ -163,13 +165,30 @@ pub(super) fn build(
         ));
     }
     notices.append(&mut collected.notices);
-    check_overlap(inputs, options, &collected.hashes, observer, &mut notices)?;
     let thumbnails = std::mem::take(&mut collected.thumbnails);
     let skipped = std::mem::take(&mut collected.skipped);
     let mut dispatches = std::mem::take(&mut collected.dispatches);
     let samples = samples_of(collected, inputs.images);
+    let mut note = |notice: String| {
+        observer.notice(&notice);
+        notices.push(notice);
+    };
+    let (fitted, unknown) = (inputs.aligner.images(), HashSet::new());
+    if fitted.is_none() {
+        note("the aligner doesn't say which images it was fitted on: that they are others isn't checked".to_owned());
+    }
+    let used = Used {
+        what: "the aligner was fitted on",
+        images: fitted.unwrap_or(&unknown),
+        is_allowed: options.allow_overlap,
+    };
+    used.refuse(&samples.given(), None, &mut note)?;
     let sets = Sets::new(&samples.labels, &samples.predictions, inputs.classes.len())?;
-    let attacks = attacked(device, &scorer, inputs, options, &samples, &mut dispatches, observer)?;
+    let mut check = |given: &[Given<'_>], set: &str| used.refuse(given, Some(set), &mut note);
+    let attacks = attacked(device, &scorer, inputs, options, &samples, &mut check, observer)?;
+    for (kernel, count) in &attacks.dispatches {
+        *dispatches.entry(kernel.clone()).or_default() += count;
+    }
     let concepts = inputs.concepts.count();
     let kinds = 3 + u64::from(!options.attacked.is_empty());
     let stores_counts = kinds * (inputs.classes.len() * concepts * concepts) as u64 <= options.stored_cells;
@@ -266,7 +285,7 @@ pub(super) fn rebuild(
 }
 
 /// The predictions of a pass.
-fn classes_of(collected: &mut Collected) -> Vec<usize> {
+pub(super) fn classes_of(collected: &mut Collected) -> Vec<usize> {
     collected.take_integers("prediction").into_iter().map(|class| class as usize).collect()
 }
 
@@ -349,44 +368,6 @@ impl<'a> Scorer<'a> {
         plan.output(concepts, concept_scores);
         plan.output(classes, class_scores);
     }
-}
-
-fn check_overlap(
-    inputs: &BuildInputs<'_>,
-    options: &BuildOptions,
-    hashes: &[ContentHash],
-    observer: &dyn Observer,
-    notices: &mut Vec<String>,
-) -> Result<()> {
-    let mut note = |notice: String| {
-        observer.notice(&notice);
-        notices.push(notice);
-    };
-    let Some(fitted) = inputs.aligner.images() else {
-        note("the aligner doesn't say which images it was fitted on: that they are others isn't checked".to_owned());
-        return Ok(());
-    };
-    let own: HashSet<ContentHash> = hashes.iter().copied().collect();
-    refuse_overlap("the aligner was fitted on", &own, fitted, options.allow_overlap, &mut note)
-}
-
-/// Refuses images that `other` has as well, or says so where that is allowed.
-pub(crate) fn refuse_overlap(
-    what: &str,
-    own: &HashSet<ContentHash>,
-    other: &HashSet<ContentHash>,
-    is_allowed: bool,
-    note: &mut dyn FnMut(String),
-) -> Result<()> {
-    let shared = overlap(own, other);
-    let Some(first) = shared.first() else { return Ok(()) };
-    let message = format!("{what} {} of these {} images (the first has SHA-256 {first})", shared.len(), own.len());
-    if is_allowed {
-        note(format!("overlap allowed: {message}"));
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Overlap, message)
-        .hint("use images of another split, or --allow-overlap, which marks every output"))
 }
 
 fn samples_of(mut collected: Collected, images: &Dataset) -> Samples {

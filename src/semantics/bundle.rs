@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::align::Aligner;
+use super::align::{Aligner, hashes_of, insert_hashes};
 use super::concepts::Templates;
 use super::container::Container;
 use super::diagnosis::ImageSet;
 use super::heatmap::Counts;
 use super::manifest::Manifest;
+use super::overlap::Given;
 use super::scores::ContentOrder;
 use super::sets::Sets;
 use crate::dataset::ContentHash;
@@ -69,6 +70,12 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// The images as they were given.
+    pub(crate) fn given(&self) -> Vec<Given<'_>> {
+        let rows = self.paths.iter().zip(&self.hashes);
+        rows.map(|(path, &hash)| Given { path, hash, original: None }).collect()
+    }
+
     /// Concept scores in a space.
     pub fn scores_in(&self, space: Space) -> &Tensor {
         match space {
@@ -90,7 +97,7 @@ impl Samples {
     }
 }
 
-/// Attacked images that changed the prediction of a correctly classified one.
+/// Attacked images that changed the prediction of a correctly classified one, row by row, and what all that were given are known by.
 #[derive(Debug, Clone, Default)]
 pub struct AttackedSamples {
     /// Paths as given.
@@ -99,6 +106,8 @@ pub struct AttackedSamples {
     pub predictions: Vec<usize>,
     /// Concept scores in classifier space `[A, C]`.
     pub scores: Tensor,
+    /// Content hashes of all attacked images, whatever became of them, and of their originals where the attack's record tells them.
+    pub contents: HashSet<ContentHash>,
 }
 
 /// Counts of the raw scores in classifier space, class by class.
@@ -163,6 +172,7 @@ impl Bundle {
         let attacked = AttackedSamples {
             predictions: indices("attacked.predictions", attacked_paths.len())?,
             scores: file.matrix("attacked.scores", [attacked_paths.len(), c])?,
+            contents: hashes_of(&file, "attacked.content_hashes")?,
             paths: attacked_paths,
         };
         let succeeded = manifest.attacks.iter().map(|set| set.succeeded).sum();
@@ -230,6 +240,7 @@ impl Bundle {
         self.samples.tensors().iter().for_each(|(name, tensor)| file.insert_tensor(name, tensor));
         file.insert("attacked.predictions", &[self.attacked.predictions.len()], &integers(&self.attacked.predictions));
         file.insert_tensor("attacked.scores", &self.attacked.scores);
+        insert_hashes(&mut file, "attacked.content_hashes", &self.attacked.contents);
         file.save(&folder.join("samples.safetensors"))?;
 
         let mut concepts = Container::default();
@@ -352,10 +363,10 @@ impl Bundle {
         name.to_string_lossy().into_owned()
     }
 
-    /// The content hashes of all images that went into the bundle, the aligner's included.
+    /// The content hashes of all images that went into the bundle, the aligner's and the attacked ones included.
     pub fn image_hashes(&self) -> HashSet<ContentHash> {
-        let own = self.samples.hashes.iter().copied();
-        own.chain(self.aligner.images().into_iter().flatten().copied()).collect()
+        let own = self.samples.hashes.iter().chain(&self.attacked.contents);
+        own.chain(self.aligner.images().into_iter().flatten()).copied().collect()
     }
 
     pub(crate) fn sets(&self) -> Result<Sets> {

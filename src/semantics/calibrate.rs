@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+use super::attacked::AttackedSet;
 use super::baselines::Baseline;
-use super::build::refuse_overlap;
 use super::bundle::{Bundle, Space};
 use super::calibration::{Calibration, Stratum, Threshold};
 use super::choose::{Candidate, Choice, Examples, LEAST_TO_CHOOSE};
@@ -16,6 +16,7 @@ use super::forward::RunOptions;
 use super::fraction::Fraction;
 use super::manifest::ModelIdentity;
 use super::method::Method;
+use super::overlap::{Given, Used};
 use super::split::{Place, Split};
 use crate::dataset::{ContentHash, Dataset};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +44,7 @@ pub struct CalibrateOptions {
     pub self_contained: bool,
     /// How images are read and run.
     pub run: RunOptions,
-    /// Let images in that the bundle or the aligner has seen.
+    /// Let images in, or attacked ones or their originals, that the bundle or the aligner has seen.
     pub allow_overlap: bool,
 }
 
@@ -74,8 +75,9 @@ impl Filter {
     /// `classifier`, or from where the bundle's was, and has the bundle's precision.
     ///
     /// # Errors
-    /// [`ErrorKind::Overlap`] for images the bundle or its aligner has seen; [`ErrorKind::Data`] for too few images or successful
-    /// attacks; [`ErrorKind::Usage`] for attacked images where nothing is left to choose; [`ErrorKind::Mismatch`] for another
+    /// [`ErrorKind::Overlap`] for images, attacked ones or originals of those that the bundle or its aligner has seen;
+    /// [`ErrorKind::Data`] for too few images or successful attacks, or if one of several images may be an attacked one's original;
+    /// [`ErrorKind::Usage`] for attacked images where nothing is left to choose; [`ErrorKind::Mismatch`] for another
     /// classifier.
     pub fn calibrate(
         device: &Device,
@@ -127,24 +129,29 @@ impl Filter {
         };
         let filter = Self::new(device, file, model)?;
         let clean = filter.score("calibration images", &images.samples, &options.run, observer)?;
-        let own: HashSet<ContentHash> = clean.collected.hashes.iter().copied().collect();
         let mut notices = clean.collected.notices.clone();
         let mut note = |notice: String| {
             observer.notice(&notice);
             notices.push(notice);
         };
         let what = "the bundle or its aligner was made from";
-        refuse_overlap(what, &own, &filter.file().images, options.allow_overlap, &mut note)?;
+        let used = Used { what, images: &filter.file().images, is_allowed: options.allow_overlap };
+        let given = clean.given(images);
+        used.refuse(&given, None, &mut note)?;
+        let mut seen: HashSet<ContentHash> = given.iter().flat_map(Given::contents).collect();
         let mut attacked = Vec::with_capacity(options.attacked.len());
-        for set in &options.attacked {
-            let stage = format!("attacked: {}", set.0);
-            attacked.push((filter.score(&stage, &set.1.samples, &options.run, observer)?, set));
+        for (name, images) in &options.attacked {
+            let scored = filter.score(&format!("attacked: {name}"), &images.samples, &options.run, observer)?;
+            let set = AttackedSet::new(&scored.collected, images)?;
+            used.refuse(&set.given, Some(name), &mut note)?;
+            seen.extend(set.given.iter().flat_map(Given::contents));
+            attacked.push((scored, name.as_str(), set));
         }
-        let split = Split::new((clean, images), attacked, filter.routes());
+        let split = Split::new((clean, images), attacked, filter.routes())?;
         let fitted = filter.fit(&split, options, &mut note)?;
         let mut file = filter.into_file();
         file.header = FilterHeader { notices, ..fitted };
-        file.images.extend(own);
+        file.images.extend(seen);
         Ok(file)
     }
 

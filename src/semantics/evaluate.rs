@@ -1,18 +1,16 @@
 //! How well a filter does on labelled images it hasn't seen, beside the usual baselines.
 
-use std::collections::HashSet;
-
 use serde::{Deserialize, Serialize};
 
-use super::attacked::{clean_predictions, match_attacks};
+use super::attacked::{AttackedSet, Originals};
 use super::baselines::{Baseline, clip_disagreement, log_odds};
-use super::build::refuse_overlap;
 use super::filter::{Filter, Scored};
 use super::filter_file::FilterHeader;
 use super::forward::{Pass, RunOptions, run_images};
 use super::manifest::ModelIdentity;
 use super::method::Method;
 use super::metrics::{Detection, Selective};
+use super::overlap::Used;
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate};
 use crate::dataset::{BadImages, ContentHash, Dataset, Sample};
@@ -124,7 +122,7 @@ pub struct Evaluation {
 pub struct EvaluateOptions {
     /// How images are read and run.
     pub run: RunOptions,
-    /// Let images in that filter, bundle or aligner have seen.
+    /// Let images in, or attacked ones or their originals, that filter, bundle or aligner have seen.
     pub allow_overlap: bool,
 }
 
@@ -160,8 +158,9 @@ impl Filter {
     /// Measures the filter on labelled images and on attacked versions of them. `clip` adds the baseline that asks CLIP.
     ///
     /// # Errors
-    /// [`ErrorKind::Overlap`] for images that the filter, its bundle or its aligner has seen; [`ErrorKind::Mismatch`] for
-    /// another CLIP than the filter's; those of reading and running images.
+    /// [`ErrorKind::Overlap`] for images, attacked ones or originals of those that the filter, its bundle or its aligner has seen;
+    /// [`ErrorKind::Mismatch`] for another CLIP than the filter's; [`ErrorKind::Data`] if one of several images may be an attacked
+    /// one's original; those of reading and running images.
     pub fn evaluate(
         &self,
         images: &Dataset,
@@ -178,9 +177,9 @@ impl Filter {
             observer.notice(&notice);
             notices.push(notice);
         };
-        let own: HashSet<ContentHash> = clean.collected.hashes.iter().copied().collect();
         let what = "the filter, its bundle or its aligner was made from";
-        refuse_overlap(what, &own, &self.file().images, options.allow_overlap, &mut note)?;
+        let used = Used { what, images: &self.file().images, is_allowed: options.allow_overlap };
+        used.refuse(&clean.given(images), None, &mut note)?;
 
         let samples = |checked: &Scored, of: &Dataset| -> Vec<Sample> {
             checked.collected.indices.iter().map(|&index| of.samples[index].clone()).collect()
@@ -199,18 +198,19 @@ impl Filter {
             methods: methods.iter().map(|method| measure(method, &wrong, &order)).collect::<Result<_>>()?,
         }];
 
-        let paths: Vec<String> = clean_samples.iter().map(|sample| sample.path.clone()).collect();
-        let originals = clean_predictions(&paths, &labels, &clean.predictions);
-        for (name, set) in attacked {
-            let checked = self.score(&format!("attacked: {name}"), &set.samples, run, observer)?;
-            let rows = samples(&checked, set);
-            let predictions: Vec<u32> = checked.predictions.iter().map(|&class| class as u32).collect();
-            let found = match_attacks(&rows.iter().collect::<Vec<_>>(), &predictions, &originals, labels_count(self))?;
+        let rows = clean_samples.iter().zip(&labels).zip(&clean.collected.hashes);
+        let originals = Originals::new(rows.map(|((sample, &label), &hash)| (sample.path.as_str(), label, hash)));
+        for (name, images) in attacked {
+            let checked = self.score(&format!("attacked: {name}"), &images.samples, run, observer)?;
+            let set = AttackedSet::new(&checked.collected, images)?;
+            used.refuse(&set.given, Some(name), &mut note)?;
+            let found =
+                set.matched(&checked.predictions, &originals, &clean.predictions, self.header().classes.len())?;
             if found.unmatched > 0 {
                 note(format!("{name}: {} attacked images have no original among the test images", found.unmatched));
             }
             let attacks: Vec<usize> = found.attacks.succeeded.concat().into_iter().map(|row| row as usize).collect();
-            let attacked_methods = self.suspicions(&checked, &rows, clip, run, observer)?;
+            let attacked_methods = self.suspicions(&checked, &samples(&checked, images), clip, run, observer)?;
             let sound: Vec<usize> = (0..wrong.len()).filter(|&row| !wrong[row]).collect();
             let hashes = attacks.iter().map(|&row| checked.collected.hashes[row]);
             let hashes: Vec<ContentHash> = hashes.chain(sound.iter().map(|&row| clean.collected.hashes[row])).collect();
@@ -335,10 +335,6 @@ impl Filter {
         }
         Ok(methods)
     }
-}
-
-fn labels_count(filter: &Filter) -> usize {
-    filter.header().classes.len()
 }
 
 fn measure(method: &Suspicions, positive: &[bool], order: &ContentOrder) -> Result<MethodResult> {

@@ -11,6 +11,7 @@ use super::distance::Distance;
 use super::filter_file::{ADVERSARIAL, CORRECT, FALSE_ALARM, FilterFile, FilterHeader, FilterMaps};
 use super::forward::{Collected, Pass, RunOptions, run_images};
 use super::manifest::{ModelIdentity, preprocess_hash};
+use super::overlap::Given;
 use super::reasons::reasons;
 use super::scores::centered;
 use crate::dataset::{Dataset, Sample};
@@ -63,6 +64,14 @@ pub(crate) struct Scored {
     pub(crate) logits: Tensor,
     /// The concepts' raw scores.
     scores: Tensor,
+}
+
+impl Scored {
+    /// The images, which are some of `images`, as they were given.
+    pub(crate) fn given<'a>(&self, images: &'a Dataset) -> Vec<Given<'a>> {
+        let rows = self.collected.indices.iter().zip(&self.collected.hashes);
+        rows.map(|(&index, &hash)| Given { path: &images.samples[index].path, hash, original: None }).collect()
+    }
 }
 
 impl Filter {

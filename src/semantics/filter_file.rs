@@ -23,8 +23,9 @@ use crate::tensor::Tensor;
 use crate::weights::Weights;
 
 /// The version of the filters that this program writes and reads. Version 1 held the maps of one kind of scores and neither a
-/// combination nor alternatives, version 2 a combination for misclassified images alone.
-pub const FILTER_SCHEMA: u32 = 3;
+/// combination nor alternatives, version 2 a combination for misclassified images alone; version 3 didn't know attacked images by their
+/// content, and gave the kinds' AUROC without intervals.
+pub const FILTER_SCHEMA: u32 = 4;
 
 /// Key of the JSON header in the file's metadata.
 const HEADER: &str = "heatlens_filter";
@@ -82,7 +83,8 @@ pub struct FilterFile {
     /// Each concept's mean, which centred scores lack.
     pub(crate) means: Vec<f32>,
     pub(crate) aligner: Aligner,
-    /// Images behind aligner, bundle and calibration.
+    /// Images behind aligner, bundle and calibration: clean ones, attacked ones, and the latter's originals where the attack's record
+    /// tells them.
     pub(crate) images: HashSet<ContentHash>,
     /// The classifier's weights and configuration files, where the filter is self-contained.
     pub(crate) classifier: Option<EmbeddedModel>,

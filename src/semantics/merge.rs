@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::bundle::{AttackedSamples, Bundle, ClassCounts, Samples};
 use super::heatmap::Counts;
-use super::manifest::{AttackSummary, Manifest, ModelIdentity, SCHEMA, differing_makers, first_difference};
+use super::manifest::{Manifest, ModelIdentity, SCHEMA, differing_makers, first_difference};
 use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Observer, step};
@@ -47,7 +47,7 @@ fn merged(bundles: &[Bundle]) -> Result<Bundle> {
     Ok(Bundle {
         manifest: manifest(bundles, &samples),
         samples,
-        attacked: attacked(bundles)?,
+        attacked: attacked(bundles),
         directions: first.directions.clone(),
         class_directions: first.class_directions.clone(),
         counts: counts(bundles)?,
@@ -94,7 +94,7 @@ fn samples(bundles: &[Bundle], rows: &[Row]) -> Samples {
 }
 
 /// Successful attacks, set by set, and in each by prediction and path.
-fn attacked(bundles: &[Bundle]) -> Result<AttackedSamples> {
+fn attacked(bundles: &[Bundle]) -> AttackedSamples {
     let mut rows: Vec<Row> = Vec::new();
     let sets = bundles.first().map_or(&[][..], |bundle| &bundle.manifest.attacks);
     let mut firsts = vec![0; bundles.len()];
@@ -102,7 +102,7 @@ fn attacked(bundles: &[Bundle]) -> Result<AttackedSamples> {
         let AttackedSamples { predictions, paths, .. } = &bundles[bundle].attacked;
         (predictions[row], Path::new(&paths[row]))
     };
-    for (set, AttackSummary { name, .. }) in sets.iter().enumerate() {
+    for set in 0..sets.len() {
         let begin = rows.len();
         for (at, bundle) in bundles.iter().enumerate() {
             let end = firsts[at] + bundle.manifest.attacks[set].succeeded;
@@ -110,22 +110,13 @@ fn attacked(bundles: &[Bundle]) -> Result<AttackedSamples> {
             firsts[at] = end;
         }
         rows[begin..].sort_by_key(key);
-        let twice = rows[begin..].windows(2).find(|pair| pair[0].0 != pair[1].0 && key(&pair[0]) == key(&pair[1]));
-        if let Some(&[(a, row), (b, _)]) = twice {
-            let path = &bundles[a].attacked.paths[row];
-            let message = format!(
-                "{} and {} share attacked images of `{name}`, {path} is one",
-                bundles[a].place(),
-                bundles[b].place()
-            );
-            return Err(Error::new(ErrorKind::Overlap, message).hint(DISJOINT));
-        }
     }
-    Ok(AttackedSamples {
+    AttackedSamples {
         paths: rows.iter().map(|&(bundle, row)| bundles[bundle].attacked.paths[row].clone()).collect(),
         predictions: rows.iter().map(|&(bundle, row)| bundles[bundle].attacked.predictions[row]).collect(),
         scores: gather(bundles, &rows, |bundle| &bundle.attacked.scores),
-    })
+        contents: bundles.iter().flat_map(|bundle| &bundle.attacked.contents).copied().collect(),
+    }
 }
 
 /// The sums of the counts; none where a bundle has none.
@@ -249,6 +240,20 @@ fn check_disjoint(bundles: &[Bundle]) -> Result<()> {
         }
         owners.extend(bundle.samples.hashes.iter().enumerate().map(|(row, &hash)| (hash, (at, row))));
     }
+    let mut owners: HashMap<ContentHash, &Bundle> = HashMap::new();
+    for bundle in bundles {
+        let contents = &bundle.attacked.contents;
+        let shared = contents.iter().filter_map(|hash| Some((hash, owners.get(hash)?)));
+        if let Some((hash, other)) = shared.min_by_key(|(hash, _)| **hash) {
+            let message = format!(
+                "{} and {} share attacked images or their originals (one has SHA-256 {hash})",
+                other.place(),
+                bundle.place()
+            );
+            return Err(Error::new(ErrorKind::Overlap, message).hint(DISJOINT));
+        }
+        owners.extend(contents.iter().map(|&hash| (hash, bundle)));
+    }
     Ok(())
 }
 
@@ -273,6 +278,7 @@ mod tests {
             paths: attacks.iter().map(|&(_, row)| whole.attacked.paths[row].clone()).collect(),
             predictions: attacks.iter().map(|&(_, row)| whole.attacked.predictions[row]).collect(),
             scores: gather(one, &attacks, |bundle| &bundle.attacked.scores),
+            contents: attacks.iter().map(|&(_, row)| testing::attack(row)).collect(),
         };
         part.manifest.attacks[0].succeeded = attacks.len();
         part.counts = Some(testing::counts_of(&part));
@@ -343,12 +349,17 @@ mod tests {
         let error = merged(&[first.clone(), second.clone()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overlap);
         assert!(error.to_string().contains("one and two share 25 image(s): images/plane/0.png"), "{error}");
-        // Other images of which the same attacks are told.
+        // Other images with one attacked image in common.
         second.samples.hashes.iter_mut().for_each(|hash| hash.0[0] ^= 0x55);
         second.samples.hashes.iter_mut().for_each(|hash| hash.0[1] = !hash.0[1]);
-        let error = merged(&[first, second]).unwrap_err();
+        second.attacked.contents = [testing::attack(3), testing::attack(99)].into();
+        let error = merged(&[first.clone(), second.clone()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overlap);
-        assert!(error.to_string().contains("share attacked images of `pgd8`"), "{error}");
+        let expected =
+            format!("one and two share attacked images or their originals (one has SHA-256 {}", testing::attack(3));
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        second.attacked.contents = [testing::attack(99)].into();
+        assert!(merged(&[first, second]).is_ok());
         assert_eq!(merged(&[]).unwrap_err().kind(), ErrorKind::Usage);
     }
 }

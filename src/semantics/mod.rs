@@ -40,6 +40,7 @@ mod map_table;
 mod merge;
 mod method;
 mod metrics;
+mod overlap;
 mod plants;
 mod reasons;
 pub mod reference;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::attacked::original_key;
+use super::attacked::{AttackedSet, Originals};
 use super::baselines::log_odds;
 use super::calibration::{Cause, Stratum};
 use super::choose::Examples;
@@ -32,25 +32,29 @@ pub(super) struct Split {
 
 impl Split {
     /// `routes` are the classes' strata.
+    ///
+    /// # Errors
+    /// As [`Originals::of`].
     pub(super) fn new(
         clean: (Scored, &Dataset),
-        attacked: Vec<(Scored, &(String, Dataset))>,
+        attacked: Vec<(Scored, &str, AttackedSet<'_>)>,
         routes: &[Result<Stratum, Cause>],
-    ) -> Self {
+    ) -> crate::error::Result<Self> {
         let samples: Vec<&Sample> = clean.0.collected.indices.iter().map(|&index| &clean.1.samples[index]).collect();
         let (labels, found) = (samples.iter().map(|sample| sample.label), &clean.0.predictions);
         let wrong: Vec<bool> = labels.clone().zip(found).map(|(label, found)| label != Some(*found)).collect();
         let order = ContentOrder::new(&clean.0.collected.hashes.iter().copied().zip(labels).collect::<Vec<_>>());
-        let originals: HashMap<_, usize> = samples.iter().map(|&sample| original_key(sample)).zip(0..).collect();
+        let rows = samples.iter().zip(&clean.0.collected.hashes);
+        let rows = rows.map(|(sample, &hash)| (sample.path.as_str(), sample.label.unwrap_or_default(), hash));
+        let originals = Originals::new(rows);
         let (mut scored, mut succeeded, mut sets) = (vec![clean.0], Vec::new(), Vec::new());
-        for (of_set, (name, images)) in attacked {
+        for (of_set, name, set) in attacked {
             let mut versions = HashMap::<usize, Vec<usize>>::new();
             let mut unmatched = 0;
-            for (row, &index) in of_set.collected.indices.iter().enumerate() {
-                let sample = &images.samples[index];
-                match originals.get(&original_key(sample)) {
+            for (row, original) in set.originals(&originals)?.into_iter().enumerate() {
+                match original {
                     None => unmatched += 1,
-                    Some(&original) if !wrong[original] && sample.label != Some(of_set.predictions[row]) => {
+                    Some(original) if !wrong[original] && set.samples[row].label != Some(of_set.predictions[row]) => {
                         versions.entry(original).or_default().push(row);
                     }
                     Some(_) => {}
@@ -59,11 +63,11 @@ impl Split {
             versions.values_mut().for_each(|rows| rows.sort_by_key(|&row| of_set.collected.hashes[row]));
             scored.push(of_set);
             succeeded.push(versions);
-            sets.push((name.clone(), unmatched));
+            sets.push((name.to_owned(), unmatched));
         }
         let of = |scored: &Scored| scored.predictions.iter().map(|&class| routes[class].ok()).collect();
         let strata = scored.iter().map(of).collect();
-        Self { scored, wrong, strata, succeeded, sets, order }
+        Ok(Self { scored, wrong, strata, succeeded, sets, order })
     }
 
     /// All clean images.

@@ -52,6 +52,7 @@ pub(crate) fn bundle() -> Bundle {
         paths: (0..7).map(|row| format!("attacked/plane/{row}.png")).collect(),
         predictions: vec![1; 7],
         scores: samples.scores.select_rows(&(0..7).collect::<Vec<_>>()),
+        contents: (0..7).map(attack).collect(),
     };
     let mut aligner = Container::default();
     aligner.insert("weight", &[e, d], &[1.0_f32, 0.0, 0.0, 1.0, 0.5, 0.5]);
@@ -104,6 +105,11 @@ pub(crate) fn bundle() -> Bundle {
     };
     bundle.counts = Some(counts_of(&bundle));
     bundle
+}
+
+/// What the test bundle's attacked image `row` is known by.
+pub(crate) fn attack(row: usize) -> ContentHash {
+    ContentHash::of(&row.to_le_bytes())
 }
 
 /// The counts of a bundle's images and attacks.

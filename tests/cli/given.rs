@@ -125,6 +125,26 @@ impl Given {
         copy
     }
 
+    /// The fixture's attacked images as a set, `mirrored`, that the fixture's bundle was built with.
+    pub(crate) fn attacked(&mut self) {
+        self.add_attacked("mirrored", &self.fixture.path("attacked"));
+    }
+
+    /// New attacks on the images of a split, as a set called `square`.
+    pub(crate) fn attack(&mut self, split: &str) {
+        let [classifier, images, out] =
+            [self.classifier.clone(), self.fixture.path(split), self.scratch.join("square")]
+                .map(|path| path.display().to_string());
+        let args =
+            ["attack", "--classifier", &classifier, "--images", &images, "--epsilon", "16/255", "--queries", "2"];
+        self.fixture.run(&[&args[..], &["-o", &out]].concat());
+        self.add_attacked("square", out.as_ref());
+    }
+
+    fn add_attacked(&mut self, name: &str, folder: &Path) {
+        self.extra.extend(["--attacked".to_owned(), format!("{name}={}", folder.display())]);
+    }
+
     /// A file with this text.
     pub(crate) fn list(&self, name: &str, text: &str) -> PathBuf {
         let path = self.scratch.join(name);

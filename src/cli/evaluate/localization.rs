@@ -11,7 +11,7 @@ use heatlens::semantics::{
 use heatlens::{Error, ErrorKind, Result, models::Classifier};
 
 use super::super::Context;
-use super::super::args::{ImageArgs, check_output, class_names, finite, labelled, name_overlap, unlabelled};
+use super::super::args::{ImageArgs, check_output, class_names, finite, labelled, unlabelled};
 use super::super::output::{Align, Outcome, estimate, percent, table};
 
 /// Measure localisation on planted faults: variants of a classifier of which it is known which part is damaged
@@ -122,8 +122,7 @@ fn compute(args: &Args, context: &Context) -> Result<LocalizationEvaluation> {
     };
     let options = LocalizeOptions { shortfall: args.shortfall, margin: args.margin, ..LocalizeOptions::default() };
     let run = args.image.run_options(&context.global);
-    let evaluation = evaluate_localization(context.device()?, &inputs, &options, &run, &context.progress)
-        .map_err(|e| name_overlap(e, &args.images))?;
+    let evaluation = evaluate_localization(context.device()?, &inputs, &options, &run, &context.progress)?;
     if let Some(path) = &args.localization {
         super::save(&evaluation, path)?;
     }

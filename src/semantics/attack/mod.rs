@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use record::Record;
+pub(crate) use record::originals;
 use search::Search;
 
 use super::align::tell;
