@@ -12,6 +12,7 @@ mod cli {
     pub(crate) mod held;
     mod inspect;
     mod models;
+    mod order;
     mod outputs;
     mod plants;
     mod project_file;

@@ -8,7 +8,7 @@ use heatlens::{Aligner, Error, ErrorKind, Result};
 
 use super::Context;
 use super::args::{ImageArgs, check_output, unlabelled};
-use super::output::{Outcome, percent};
+use super::output::{Outcome, estimate, figure};
 
 /// Fit the aligner: a linear map from the classifier's features to CLIP's image embeddings
 ///
@@ -67,9 +67,11 @@ fn text(figures: &AlignerFigures) -> String {
     let on = if figures.held_out { "held-out images" } else { "of the fitted images themselves" };
     let agreement = figures
         .zero_shot_agreement
-        .map_or_else(String::new, |share| format!("  same zero-shot class as CLIP  {}\n", percent(share)));
+        .map_or_else(String::new, |share| format!("  same zero-shot class as CLIP  {}\n", estimate(&share)));
     format!(
         "aligner fitted to {fitted} images with lambda {lambda:.3e}; on {measured} {on}:\n  R²                            \
-         {r2:.3}\n  mean cosine                   {mean_cosine:.3}\n{agreement}"
+         {}\n  mean cosine                   {}\n{agreement}",
+        figure(r2),
+        figure(mean_cosine)
     )
 }

@@ -8,7 +8,7 @@ use heatlens::semantics::{AttackMethod, AttackOptions, AttackReport, attack};
 
 use super::Context;
 use super::args::{ImageArgs, check_output_folder, class_names, labelled};
-use super::output::{Align, Outcome, estimate, percent, table};
+use super::output::{Align, Outcome, estimate, table};
 
 /// Attack the images that a classifier reads correctly, by forward passes alone, for build's --attacked
 ///
@@ -87,6 +87,6 @@ fn text(report: &AttackReport) -> String {
     text += &report.median_queries.map_or_else(String::new, |median| format!(", half of them within {median} queries"));
     text += "\n\n";
     let header = [("queries", Align::Right), ("succeeded", Align::Left)];
-    let row = |step: &heatlens::semantics::SuccessByQueries| [step.queries.to_string(), percent(step.success.value)];
+    let row = |step: &heatlens::semantics::SuccessByQueries| [step.queries.to_string(), estimate(&step.success)];
     text + &table(header, &by_queries.iter().map(row).collect::<Vec<_>>())
 }

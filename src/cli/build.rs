@@ -9,7 +9,7 @@ use heatlens::{Aligner, Bundle, Result};
 
 use super::Context;
 use super::args::{Attacked, ImageArgs, attacked, check_output_folder, class_names, labelled};
-use super::output::{Outcome, percent};
+use super::output::{Outcome, estimate};
 
 /// Run classifier, CLIP and aligner over labelled images and write a bundle: scores, heatmaps, everything that later
 /// commands need
@@ -119,7 +119,7 @@ pub(crate) fn text(manifest: &Manifest) -> String {
          come out the other way on another adapter\n",
         classes.len(),
         concepts.len(),
-        percent(*accuracy),
+        estimate(accuracy),
     );
     for attack in &manifest.attacks {
         text += &format!(

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
     CalibrateOptions, Candidate, Choice, Combination, Distance, FilterHeader, Fraction, KindOdds, MISCLASSIFIED,
     ScoreMode, Stratum,
@@ -12,7 +11,7 @@ use heatlens::{Bundle, Filter, Result};
 
 use super::Context;
 use super::args::{Attacked, ImageArgs, attacked, check_output, labelled};
-use super::output::{Align, Outcome, percent, table};
+use super::output::{Align, Outcome, figure, percent, table};
 
 /// Calibrate a runtime filter on labelled images that were used for nothing else, and write it as one file
 ///
@@ -178,13 +177,10 @@ fn choice_text(choice: &Choice) -> String {
          threshold\n"
     );
     let best = choice.best(|_| true);
-    let figure = |found: Option<&Candidate>| {
+    let cell = |found: Option<&Candidate>| {
         found.map_or_else(
             || "–".to_owned(),
-            |found| {
-                let Estimate { value, low, high } = found.auroc;
-                format!("{value:.3} [{low:.3}, {high:.3}]{}", if best == Some(found) { " *" } else { "" })
-            },
+            |found| format!("{}{}", figure(&found.auroc), if best == Some(found) { " *" } else { "" }),
         )
     };
     let row = |(scores, distance): (ScoreMode, Distance)| {
@@ -194,10 +190,7 @@ fn choice_text(choice: &Choice) -> String {
             choice.candidates.iter().find(is_it)
         };
         let cells = [of(false), of(true)];
-        cells
-            .iter()
-            .any(Option::is_some)
-            .then(|| [format!("  {distance} {scores}"), figure(cells[0]), figure(cells[1])])
+        cells.iter().any(Option::is_some).then(|| [format!("  {distance} {scores}"), cell(cells[0]), cell(cells[1])])
     };
     let rows = ScoreMode::ALL.into_iter().flat_map(|scores| Distance::ALL.map(|distance| (scores, distance)));
     let rows: Vec<[String; 3]> = rows.filter_map(row).collect();
@@ -205,7 +198,8 @@ fn choice_text(choice: &Choice) -> String {
     text += &table(header, &rows);
     if let Some(best) = best.filter(|_| !attacked.is_empty()) {
         let names = std::iter::once(MISCLASSIFIED).chain(attacked.iter().map(|(name, _)| name.as_str()));
-        let kinds: Vec<String> = names.zip(&best.kinds).map(|(name, auroc)| format!("{name} {auroc:.3}")).collect();
+        let kinds: Vec<String> =
+            names.zip(&best.kinds).map(|(name, auroc)| format!("{name} {}", figure(auroc))).collect();
         text += &format!("  * {}\n", kinds.join(", "));
     }
     text + "\n"

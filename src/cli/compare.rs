@@ -39,6 +39,9 @@ pub(crate) struct Args {
     scores: ScoreMode,
 }
 
+/// Pairs of concepts that are printed of each class.
+const PAIRS: usize = 3;
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let [before, after] = [&args.before, &args.after].map(|folder| Bundle::open(folder));
     let options = CompareOptions { space: args.space, mode: args.scores, max_drift: args.max_drift };
@@ -72,13 +75,22 @@ fn text(drift: &Drift) -> String {
         ("adj. p", Align::Right),
         ("drift", Align::Left),
         ("pairs changed", Align::Right),
-        ("most", Align::Left),
+        ("reversed", Align::Right),
     ];
     text += &table(header, &classes.iter().map(class_row).collect::<Vec<_>>());
     let tested = classes.iter().filter(|class| class.supported).count();
     text += &format!(
-        "\n* recall changed; false-discovery rate 5 %, over {tested} classes and over the pairs of concepts within each\n"
+        "* recall changed; false-discovery rate 5 %, over {tested} classes and over the pairs of concepts within each\n"
     );
+    let pairs: Vec<_> = classes.iter().flat_map(pair_rows).collect();
+    if !pairs.is_empty() {
+        text += &format!(
+            "\nhow often the first of two concepts beats the second, the {PAIRS} largest changes of each class\n"
+        );
+        let header = [("class", Align::Left), ("pair", Align::Left), ("images", Align::Left), ("adj. p", Align::Right)];
+        text += &table(header, &pairs);
+        text += "! most images changed sides\n";
+    }
     if let Some(most) = drift.max_drift {
         text += &match &drift.above[..] {
             [] => format!("no class drifts more than {}", percent(most)),
@@ -96,12 +108,17 @@ fn change(PairedChange { before, after, change, .. }: &PairedChange) -> String {
     format!("{} → {} ({value} [{low}, {high}])", percent(*before), percent(*after))
 }
 
+/// The pairs of a class that changed most.
+fn pair_rows(class: &ClassDrift) -> impl Iterator<Item = [String; 4]> {
+    class.pairs.iter().take(PAIRS).map(|PairDrift { stronger, weaker, share, adjusted, reversed }| {
+        let mark = if *reversed { " !" } else { "" };
+        [class.class.clone(), format!("{stronger} > {weaker}"), change(share) + mark, format!("{adjusted:.3}")]
+    })
+}
+
 fn class_row(class: &ClassDrift) -> [String; 7] {
     let none = || "–".to_owned();
     let mark = if class.changed { "*" } else { "" };
-    let most = class.pairs.first().map_or_else(none, |PairDrift { stronger, weaker, share, .. }| {
-        format!("{stronger} > {weaker} {} → {}", percent(share.before), percent(share.after))
-    });
     [
         class.class.clone(),
         class.images.to_string(),
@@ -109,6 +126,6 @@ fn class_row(class: &ClassDrift) -> [String; 7] {
         class.adjusted.map_or_else(none, |p| format!("{p:.3}")),
         class.drift.as_ref().map_or_else(|| "unsupported".to_owned(), estimate),
         format!("{} of {}", class.pairs.len(), class.tests),
-        most,
+        class.pairs.iter().filter(|pair| pair.reversed).count().to_string(),
     ]
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use heatlens::models::Clip;
-use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
     Biased, Concepts, Inseparable, Lint, LintOptions, Space, SuggestOptions, Suggestion, Suggestions, Synonyms,
     Templates,
@@ -14,7 +13,7 @@ use heatlens::{Bundle, Result};
 
 use super::Context;
 use super::args::share;
-use super::output::{Align, Outcome, estimate, table};
+use super::output::{Align, Outcome, estimate, figure, table};
 
 /// Find faults in a list of concepts, and words that it lacks
 #[derive(Debug, clap::Args)]
@@ -137,8 +136,8 @@ fn lint_text(found: &Lint, has_list: bool) -> String {
     };
     let pair = |Synonyms { first, second, cosine }: &Synonyms| format!("{first}, {second}: cosine {cosine:.3}");
     section("near-synonyms", synonyms.iter().map(pair).collect());
-    let pair = |Inseparable { first, second, correlation: Estimate { value, low, high } }: &Inseparable| {
-        format!("{first}, {second}: correlation {value:.3} [{low:.3}, {high:.3}]")
+    let pair = |Inseparable { first, second, correlation }: &Inseparable| {
+        format!("{first}, {second}: correlation {}", figure(correlation))
     };
     section("CLIP doesn't tell apart on these images", inseparable.iter().map(pair).collect());
     let bias = |Biased { concept, space, win_rate, mean }: &Biased| {
@@ -191,11 +190,10 @@ fn suggest_text(found: &Suggestions) -> String {
         ("nearest concept", Align::Left),
     ];
     let row = |word: &Suggestion| {
-        let Estimate { value, low, high } = word.auroc;
-        let side = if value >= 0.5 { "correct" } else { "misclassified" };
+        let side = if word.auroc.value >= 0.5 { "correct" } else { "misclassified" };
         [
             word.word.clone(),
-            format!("{value:.3} [{low:.3}, {high:.3}]{}", if word.flagged { "*" } else { "" }),
+            format!("{}{}", figure(&word.auroc), if word.flagged { "*" } else { "" }),
             format!("{:.4}", word.adjusted),
             side.to_owned(),
             format!("{} ({:.3})", word.nearest, word.cosine),

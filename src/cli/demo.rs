@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::FromArgMatches;
+use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
     AlignerFigures, Baseline, Change, Evaluation, FilterHeader, KindResult, Localization, Manifest, Method,
     MethodResult,
@@ -13,7 +14,7 @@ use heatlens::{Bundle, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::output::{Align, Outcome, percent, table};
+use super::output::{Align, Outcome, estimate, figure, percent, table};
 use super::{align, build, calibrate, evaluate, localize, report};
 
 /// Run the whole method on the drawn pictures that come with heatlens, and write a report
@@ -198,24 +199,28 @@ fn found(weakness: Weakness, localization: &Localization) -> Found {
 fn text(story: &Story) -> String {
     let Story { bundle, localization, weakness, evaluation, .. } = story;
     let mut text = format!("on {}\n\n", bundle.adapter);
-    text += &format!("WHAT IT GETS WRONG   accuracy {} on {} pictures", percent(bundle.accuracy), bundle.n);
+    text += &format!("WHAT IT GETS WRONG   accuracy {} on {} pictures", estimate(&bundle.accuracy), bundle.n);
     let confusions = story.confusions.iter().map(|(truth, prediction, n)| format!("{truth} → {prediction} {n}"));
     text += &format!("; most often {}\n", confusions.collect::<Vec<_>>().join(", "));
     if let Some(aligner) = &story.aligner {
         text += &format!(
-            "                     aligner: R² {:.2}, mean cosine {:.2} on {} held-out pictures\n",
-            aligner.r2, aligner.mean_cosine, aligner.measured
+            "                     aligner: R² {}, mean cosine {} on {} held-out pictures\n",
+            figure(&aligner.r2),
+            figure(&aligner.mean_cosine),
+            aligner.measured
         );
     }
 
-    text +=
-        "\nIN WHICH CONCEPTS    missed pictures against correct ones: change in how often a concept beats the others\n";
-    let supported = localization.classes.iter().filter(|class| !class.lost.is_empty());
+    text += "\nIN WHICH CONCEPTS    missed pictures against correct ones: change in how often a concept beats the others, in points\n";
+    let supported = localization.classes.iter().filter(|class| class.supported && !class.lost.is_empty());
     let mut classes: Vec<_> = supported.collect();
     classes.sort_by(|a, b| b.lost[0].change.total_cmp(&a.lost[0].change));
     let row = |class: &&heatlens::semantics::ClassTally| {
         let list = |changes: &[Change]| {
-            let named = changes.iter().take(3).map(|c| format!("{} {:+.0} %", c.concept, -100.0 * c.change));
+            let named = changes.iter().take(2).map(|c| {
+                let [change, low, high] = [c.change, c.high, c.low].map(|share| format!("{:+.0}", -100.0 * share));
+                format!("{} {change} [{low}, {high}]", c.concept)
+            });
             named.collect::<Vec<_>>().join(", ")
         };
         [format!("  {}", class.class), class.tally.n.to_string(), list(&class.lost), list(&class.intruding)]
@@ -253,24 +258,27 @@ fn text(story: &Story) -> String {
             totals.zero_shot.head,
             totals.zero_shot.encoder,
             totals.zero_shot.undetermined,
-            percent(rate.value)
+            estimate(rate)
         );
     }
 
-    let rejects = evaluation.kept.false_rejects.map_or(f64::NAN, |found| found.value);
+    let rejects = evaluation.kept.false_rejects.map_or_else(|| "–".to_owned(), |found| estimate(&found));
     text += &format!(
         "\nWHOM TO TRUST        {}; calibrated for {} false rejects, {} on test pictures\n",
         evaluation.method,
         percent(story.filter.false_reject_rate),
-        percent(rejects)
+        rejects
     );
-    let header = ["  caught", "of", "filter", "max softmax", "AUROC", "its heatmap", "max softmax", "best"];
-    let align = |name| if name == "  caught" || name == "best" { Align::Left } else { Align::Right };
-    let rows: Vec<_> = evaluation.kinds.iter().map(|kind| kind_row(&evaluation.method, kind)).collect();
-    text += &table(header.map(|name| (name, align(name))), &rows);
+    let (kinds, method) = (&evaluation.kinds, &evaluation.method);
+    let header =
+        [("  caught", Align::Left), ("of", Align::Right), ("filter", Align::Left), ("max softmax", Align::Left)];
+    text += &table(header, &kinds.iter().map(|kind| caught_row(method, kind)).collect::<Vec<_>>());
+    let header = ["  AUROC", "filter", "its heatmap", "max softmax", "best"].map(|name| (name, Align::Left));
+    text += &table(header, &kinds.iter().map(|kind| ranking_row(method, kind)).collect::<Vec<_>>());
     for kind in evaluation.kinds.iter().filter(|kind| kind.failed_attacks > 0 || kind.kind.starts_with("eps")) {
         let tried = kind.defects + kind.failed_attacks;
-        let share = percent(kind.defects as f64 / tried as f64);
+        let share = Estimate::of_share(kind.defects as u64, tried as u64);
+        let share = share.map_or_else(|| "–".to_owned(), |share| estimate(&share));
         text += &format!(
             "  {}: {} of {tried} attacks on correctly classified pictures succeed ({share})\n",
             kind.kind, kind.defects
@@ -285,27 +293,28 @@ fn text(story: &Story) -> String {
     text + &format!("report: {}\n", story.report.display())
 }
 
-/// What the filter and the softmax catch of one kind of defect, and how well the two and the filter's heatmap alone rank it.
-fn kind_row(method: &Method, kind: &KindResult) -> [String; 8] {
+/// The filter, its heatmap alone and the softmax on one kind of defect.
+fn contestants<'a>(method: &Method, kind: &'a KindResult) -> [Option<&'a MethodResult>; 3] {
     let heatmap = method.heatmap_alone().unwrap_or_else(|| method.to_string());
     let of = |name: &str| kind.methods.iter().find(|method| method.method == name);
-    let [own, heatmap, softmax] = [&method.to_string(), &heatmap, Baseline::MaximumSoftmax.name()].map(of);
+    [&method.to_string(), &heatmap, Baseline::MaximumSoftmax.name()].map(of)
+}
+
+/// What the filter and the softmax catch of one kind of defect.
+fn caught_row(method: &Method, kind: &KindResult) -> [String; 4] {
+    let [own, _, softmax] = contestants(method, kind);
     let caught = |method: Option<&MethodResult>| {
-        method.and_then(|method| method.detected).map_or_else(|| "–".to_owned(), |found| percent(found.value))
+        method.and_then(|method| method.detected).map_or_else(|| "–".to_owned(), |found| estimate(&found))
     };
-    let auroc = |method: Option<&MethodResult>| Some(method?.detection?.auroc.value);
-    let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
-    let ranked = [("the filter", own), ("its heatmap", heatmap), ("max softmax", softmax)];
-    let known = ranked.into_iter().filter_map(|(name, method)| Some((name, auroc(method)?)));
+    [format!("  {}", kind.kind), kind.defects.to_string(), caught(own), caught(softmax)]
+}
+
+/// How well the filter, its heatmap alone and the softmax rank one kind of defect.
+fn ranking_row(method: &Method, kind: &KindResult) -> [String; 5] {
+    let found = contestants(method, kind).map(|method| Some(method?.detection?.auroc));
+    let ranked = ["the filter", "its heatmap", "max softmax"].into_iter().zip(found);
+    let known = ranked.filter_map(|(name, auroc)| Some((name, auroc?.value)));
     let best = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
-    [
-        format!("  {}", kind.kind),
-        kind.defects.to_string(),
-        caught(own),
-        caught(softmax),
-        figure(auroc(own)),
-        figure(auroc(heatmap)),
-        figure(auroc(softmax)),
-        best.map_or("–", |(name, _)| name).to_owned(),
-    ]
+    let [own, heatmap, softmax] = found.map(|auroc| auroc.map_or_else(|| "–".to_owned(), |auroc| figure(&auroc)));
+    [format!("  {}", kind.kind), own, heatmap, softmax, best.map_or("–", |(name, _)| name).to_owned()]
 }

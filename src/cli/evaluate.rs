@@ -13,7 +13,7 @@ use heatlens::{Error, Filter, Result, files};
 
 use super::Context;
 use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch};
-use super::output::{Align, Outcome, estimate, percent, table};
+use super::output::{Align, Outcome, estimate, figure, percent, table};
 
 mod localization;
 
@@ -32,8 +32,8 @@ enum What {
 
 /// Measure a filter: which misclassifications and attacks it catches, beside the usual baselines
 ///
-/// For each kind of defect: AUROC, AUPR, the false-positive rate at 95 % true positives, and the share caught at the
-/// threshold; on the clean images: AURC, accuracy against coverage, and what the thresholds keep. Beside the filter's own method
+/// For each kind of defect: AUROC, AUPR, the false-positive rate at 95 % true positives, the share caught at the threshold, AURC and
+/// accuracy against coverage; on the clean images: what the thresholds keep. Beside the filter's own method
 /// stand every other distance of raw and of centred scores, the best combination with the softmax, and the baselines (maximum
 /// softmax probability, maximum logit, energy), all with thresholds calibrated on the same images, and CLIP's disagreement without one.
 /// Where a baseline wins, the output says so.
@@ -114,12 +114,12 @@ fn save(evaluation: &impl serde::Serialize, path: &Path) -> Result<()> {
 
 fn text(evaluation: &Evaluation) -> String {
     let Evaluation { method, images, accuracy, promised_false_rejects, kept, .. } = evaluation;
-    let mut text = format!("{method}; {images} images, accuracy {}\n", percent(*accuracy));
+    let mut text = format!("{method}; {images} images, accuracy {}\n", estimate(accuracy));
     text += &format!(
         "false rejects {} (promised: at most {} on average); {} of the images are kept, accuracy on them {}\n",
         share(kept.false_rejects),
         percent(*promised_false_rejects),
-        percent(kept.coverage),
+        estimate(&kept.coverage),
         share(kept.accuracy),
     );
     for kind in &evaluation.kinds {
@@ -136,10 +136,10 @@ fn text(evaluation: &Evaluation) -> String {
         ];
         text += &table(header, &methods.iter().map(method_row).collect::<Vec<_>>());
         text += &winners(method, methods);
+        text += "accuracy (%) among the least suspicious of these images, by the share of them that is kept\n";
+        let header = ["method", "AURC", "95 %", "90 %", "80 %", "70 %", "50 %"].map(|name| (name, Align::Left));
+        text += &table(header, &methods.iter().filter_map(selective_row).collect::<Vec<_>>());
     }
-    text += "\naccuracy (%) of the least suspicious images, by the share of them that is kept\n";
-    let header = ["method", "AURC", "95 %", "90 %", "80 %", "70 %", "50 %"].map(|name| (name, Align::Left));
-    text += &table(header, &evaluation.selective.iter().map(selective_row).collect::<Vec<_>>());
     text += "\nat the threshold, on the clean images\n";
     let header = ["method", "false rejects", "kept", "accuracy of the kept"].map(|name| (name, Align::Left));
     text += &table(header, &evaluation.selective.iter().filter_map(kept_row).collect::<Vec<_>>());
@@ -154,9 +154,9 @@ fn share(found: Option<Estimate>) -> String {
     found.map_or_else(|| "–".to_owned(), |found| estimate(&found))
 }
 
-/// A figure between 0 and 1 with its interval.
-fn figure(found: Option<Estimate>) -> String {
-    found.map_or_else(|| "–".to_owned(), |Estimate { value, low, high }| format!("{value:.3} [{low:.3}, {high:.3}]"))
+/// A figure with its interval, if there is one.
+fn known(found: Option<Estimate>) -> String {
+    found.map_or_else(|| "–".to_owned(), |found| figure(&found))
 }
 
 /// The method's name; the filter's is marked.
@@ -191,25 +191,26 @@ fn method_row(result: &MethodResult) -> [String; 5] {
     let detection = result.detection.as_ref();
     [
         name(&result.method, result.role),
-        figure(detection.map(|found| found.auroc)),
-        figure(detection.map(|found| found.aupr)),
-        figure(detection.map(|found| found.fpr95)),
+        known(detection.map(|found| found.auroc)),
+        known(detection.map(|found| found.aupr)),
+        known(detection.map(|found| found.fpr95)),
         share(result.detected),
     ]
 }
 
-fn selective_row(result: &SelectiveResult) -> [String; 7] {
+fn selective_row(result: &MethodResult) -> Option<[String; 7]> {
+    let selective = result.selective.as_ref()?;
     let at = |coverage: f64| {
-        let found = result.selective.at.iter().find(|found| found.coverage == coverage);
+        let found = selective.at.iter().find(|found| found.coverage == coverage);
         found.map_or_else(String::new, |Accuracy { accuracy: Estimate { value, low, high }, .. }| {
             format!("{:.1} [{:.0}, {:.0}]", 100.0 * value, 100.0 * low, 100.0 * high)
         })
     };
-    let [aurc, name] = [figure(Some(result.selective.aurc)), name(&result.method, result.role)];
-    [name, aurc, at(0.95), at(0.9), at(0.8), at(0.7), at(0.5)]
+    let [aurc, name] = [figure(&selective.aurc), name(&result.method, result.role)];
+    Some([name, aurc, at(0.95), at(0.9), at(0.8), at(0.7), at(0.5)])
 }
 
 fn kept_row(result: &SelectiveResult) -> Option<[String; 4]> {
     let Kept { coverage, accuracy, false_rejects } = result.kept?;
-    Some([name(&result.method, result.role), share(false_rejects), percent(coverage), share(accuracy)])
+    Some([name(&result.method, result.role), share(false_rejects), estimate(&coverage), share(accuracy)])
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use heatlens::semantics::{
-    Change, ClassTally, HeatmapRule, Localization, LocalizeOptions, Oracle, OracleTable, SHORTFALL, Tally, Verdicts,
+    Change, ClassTally, HeadShare, HeatmapRule, Localization, LocalizeOptions, Oracle, OracleTable, SHORTFALL, Tally,
+    Verdicts,
 };
 use heatlens::{Bundle, Result};
 
 use super::Context;
 use super::args::finite;
-use super::output::{Align, Outcome, percent, table};
+use super::output::{Align, Outcome, estimate, table};
 
 /// Tell for each misclassified image whether the encoder lost its meaning or the head misread it
 ///
@@ -81,23 +82,19 @@ fn text(localization: &Localization) -> String {
         let Verdicts { head, encoder, undetermined } = totals.of(oracle);
         text += &format!("  by the {oracle} oracle: head {head}, encoder {encoder}, undetermined {undetermined}\n");
     }
-    if let Some(bounds) = &totals.head_share {
+    if let Some(HeadShare { least, most }) = &totals.head_share {
         text += &match undetermined {
-            0 => format!("the head's share is {}", percent(bounds.low)),
-            _ => format!("the head's share lies between {} and {}", percent(bounds.low), percent(bounds.high)),
+            0 => format!("the head's share is {}", estimate(least)),
+            _ => format!("the head's share lies between {} and {}", estimate(least), estimate(most)),
         };
         text += &match totals.agreement.share() {
-            Some(share) => format!("; it and the heatmaps agree on {} of {}\n", percent(share), totals.compared),
+            Some(share) => format!("; it and the heatmaps agree on {} of {}\n", estimate(&share), totals.compared),
             None => "\n".to_owned(),
         };
     }
     if let Some(rate) = &totals.false_encoder_rate {
-        text += &format!(
-            "on correctly classified images the zero-shot oracle blames the encoder in {} [{}, {}]\n",
-            percent(rate.value),
-            percent(rate.low),
-            percent(rate.high)
-        );
+        text +=
+            &format!("on correctly classified images the zero-shot oracle blames the encoder in {}\n", estimate(rate));
     }
     text.push('\n');
     let header = [
@@ -106,35 +103,41 @@ fn text(localization: &Localization) -> String {
         ("head", Align::Right),
         ("encoder", Align::Right),
         ("undet.", Align::Right),
-        ("agree", Align::Right),
-        ("own concepts lost", Align::Left),
-        ("intruding concepts", Align::Left),
+        ("agree", Align::Left),
     ];
-    text += &table(header, &classes.iter().map(class_row).collect::<Vec<_>>());
+    text += &table(header, &classes.iter().map(verdict_row).collect::<Vec<_>>());
+    text += "\nchange in how often a concept beats the others, in points, where its 95 % interval doesn't hold 0\n";
+    let header = [("class", Align::Left), ("own concepts lost", Align::Left), ("intruding concepts", Align::Left)];
+    text += &table(header, &classes.iter().map(concept_row).collect::<Vec<_>>());
     text += "\nwho says the label                both zero-shot only   CLIP only   neither\n";
     text += &oracle_row("misclassified images", &totals.errors);
     text += &oracle_row("correctly classified images", &totals.correct);
     text
 }
 
-fn class_row(class: &ClassTally) -> [String; 8] {
+fn verdict_row(class: &ClassTally) -> [String; 6] {
     let Tally { n, head, encoder, undetermined, ref agreement, .. } = class.tally;
-    [
-        class.class.clone(),
-        n.to_string(),
-        head.to_string(),
-        encoder.to_string(),
-        undetermined.to_string(),
-        agreement.share().map_or_else(|| "–".to_owned(), percent),
-        strongest(&class.missing),
-        strongest(&class.intruding),
-    ]
+    let [n, head, encoder, undetermined] = [n, head, encoder, undetermined].map(|count| count.to_string());
+    let agreement = agreement.share().map_or_else(|| "–".to_owned(), |share| estimate(&share));
+    [class.class.clone(), n, head, encoder, undetermined, agreement]
 }
 
-/// The changes whose interval doesn't hold 0, at most three.
+fn concept_row(class: &ClassTally) -> [String; 3] {
+    let few = || "unsupported: too few images".to_owned();
+    // What a class has lost may be told by its loss map where its failures are too few.
+    let lost = if class.supported || !class.missing.is_empty() { strongest(&class.missing) } else { few() };
+    let intruding = if class.supported { strongest(&class.intruding) } else { few() };
+    [class.class.clone(), lost, intruding]
+}
+
+/// The changes whose interval doesn't hold 0, at most two.
 fn strongest(changes: &[Change]) -> String {
-    let certain = changes.iter().filter(|change| change.low * change.high > 0.0).take(3);
-    let parts: Vec<String> = certain.map(|c| format!("{} {:+.0}", c.concept, 100.0 * c.change)).collect();
+    let certain = changes.iter().filter(|change| change.low * change.high > 0.0).take(2);
+    let points = |c: &Change| {
+        let [change, low, high] = [c.change, c.low, c.high].map(|share| format!("{:+.0}", 100.0 * share));
+        format!("{} {change} [{low}, {high}]", c.concept)
+    };
+    let parts: Vec<String> = certain.map(points).collect();
     if parts.is_empty() { "–".to_owned() } else { parts.join(", ") }
 }
 

@@ -102,6 +102,12 @@ pub(crate) fn estimate(share: &Estimate) -> String {
     format!("{} [{}, {}]", percent(share.value), percent(share.low), percent(share.high))
 }
 
+/// A figure and its interval, with three decimals.
+pub(crate) fn figure(found: &Estimate) -> String {
+    let Estimate { value, low, high } = found;
+    format!("{value:.3} [{low:.3}, {high:.3}]")
+}
+
 /// Where the text of a table's column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {

@@ -8,7 +8,7 @@ use super::data::{
 };
 use super::evaluation;
 use super::map::MapView;
-use super::summary::{percent, thousands};
+use super::summary::{figure, percent, share, thousands};
 use super::view::loss_view;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
@@ -177,7 +177,7 @@ fn faults(found: &semantics::Localization, aligner: Option<&AlignerFigures>) -> 
         class_agreement: found.classes.iter().map(|class| class.tally.agreement.share()).collect(),
         errors: table(&found.totals.errors),
         correct: table(&found.totals.correct),
-        false_encoder: found.totals.false_encoder_rate.map(|rate| rate.value),
+        false_encoder: found.totals.false_encoder_rate,
         aligner: aligner.map(aligner_facts).unwrap_or_default(),
     }
 }
@@ -219,15 +219,15 @@ fn rule(options: &LocalizeOptions) -> String {
 fn aligner_facts(figures: &AlignerFigures) -> Vec<Fact> {
     let measured = if figures.held_out { "held-out images" } else { "the fitted images themselves" };
     let mut facts = vec![
-        fact("R²", format!("{:.3}", figures.r2), format!("on {} {measured}", thousands(figures.measured as u64))),
-        fact("mean cosine to CLIP’s embedding", format!("{:.3}", figures.mean_cosine), ""),
+        fact("R²", figure(&figures.r2), format!("on {} {measured}", thousands(figures.measured as u64))),
+        fact("mean cosine to CLIP’s embedding", figure(&figures.mean_cosine), ""),
         fact(
             "fitted on",
             format!("{} images", thousands(figures.fitted as u64)),
             format!("λ = {}", short(figures.lambda)),
         ),
     ];
-    facts.extend(figures.zero_shot_agreement.map(|share| fact("same zero-shot class as CLIP", percent(share), "")));
+    facts.extend(figures.zero_shot_agreement.map(|found| fact("same zero-shot class as CLIP", share(&found), "")));
     facts
 }
 

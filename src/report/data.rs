@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::map::MapView;
-use crate::semantics::Role;
 pub use crate::semantics::statistics::Estimate;
+use crate::semantics::{HeadShare, Role};
 
 /// Everything the report shows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,9 +119,8 @@ impl Verdicts {
 
     /// The bounds on head's share if every undetermined image were the encoder's fault, or the head's; `None` if there is
     /// no image.
-    pub fn head_bounds(&self) -> Option<(f64, f64)> {
-        let n = self.n() as f64;
-        (n > 0.0).then(|| (self.head as f64 / n, (self.head + self.undetermined) as f64 / n))
+    pub fn head_share(&self) -> Option<HeadShare> {
+        HeadShare::new(self.head, self.undetermined, self.n())
     }
 }
 
@@ -159,15 +158,15 @@ pub struct Localization {
     /// Per class, in logit order.
     pub classes: Vec<Verdicts>,
     /// The share of misclassified images on which the rule's oracle and that of the maps agree, over all and per class; `None` where none can.
-    pub agreement: Option<f64>,
+    pub agreement: Option<Estimate>,
     /// The same per class.
-    pub class_agreement: Vec<Option<f64>>,
+    pub class_agreement: Vec<Option<Estimate>>,
     /// The table of the misclassified images.
     pub errors: TwoByTwo,
     /// The table of the correctly classified images, where a verdict of "encoder" is a known mistake.
     pub correct: TwoByTwo,
     /// The share of correctly classified images that the zero-shot oracle would blame on the encoder.
-    pub false_encoder: Option<f64>,
+    pub false_encoder: Option<Estimate>,
     /// The aligner's figures: R², mean cosine, agreement with CLIP's labels, λ, images.
     pub aligner: Vec<Fact>,
 }
@@ -233,6 +232,8 @@ pub struct MethodScores {
     pub aupr: Estimate,
     /// False positive rate at 95 % true positives; less is better.
     pub fpr95: Estimate,
+    /// Area under risk and coverage, over the defective and the correctly classified images; less is better.
+    pub aurc: Estimate,
     /// The share of defects rejected at the threshold of the false reject rate.
     pub detection: Option<Estimate>,
 }

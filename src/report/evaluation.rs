@@ -2,8 +2,8 @@
 
 use super::assemble::{counted, fact};
 use super::data::{CoverageCurve, DefectKind, Estimate, Evaluation, MethodScores};
-use super::summary::percent;
-use crate::semantics::{self, KindResult, Method, MethodResult, Role};
+use super::summary::{percent, share};
+use crate::semantics::{self, KindResult, MISCLASSIFIED, Method, MethodResult, Role};
 
 /// The page's part of an evaluation. What couldn't be measured for want of defects becomes a notice.
 pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
@@ -23,13 +23,18 @@ pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
             notices.push(format!("{}: no defects or no sound images, so nothing to measure.", kind.kind));
         }
     }
+    let unknown = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+    let aurc = |method: &str| {
+        let clean = found.kinds.iter().filter(|kind| kind.kind == MISCLASSIFIED).flat_map(|kind| &kind.methods);
+        let selective = clean.filter(|result| result.method == method).find_map(|result| result.selective.as_ref());
+        selective.map_or(unknown, |selective| selective.aurc)
+    };
     let curve = |result: &semantics::SelectiveResult| CoverageCurve {
         name: method_name(&result.method, result.role),
         is_filter: result.role == Role::Filter,
-        points: result.selective.curve.iter().map(|point| (point.coverage, point.accuracy)).collect(),
-        aurc: result.selective.aurc,
+        points: result.curve.iter().map(|point| (point.coverage, point.accuracy)).collect(),
+        aurc: aurc(&result.method),
     };
-    let unknown = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN };
     Evaluation {
         facts: facts(found),
         notices,
@@ -41,7 +46,6 @@ pub(super) fn page(found: &semantics::Evaluation) -> Evaluation {
 }
 
 fn facts(found: &semantics::Evaluation) -> Vec<super::Fact> {
-    let estimate = |e: &Estimate| format!("{} [{}, {}]", percent(e.value), percent(e.low), percent(e.high));
     let none = || "–".to_owned();
     let mut facts = vec![
         fact(
@@ -50,15 +54,15 @@ fn facts(found: &semantics::Evaluation) -> Vec<super::Fact> {
             "distance, concept scores, and the softmax where it is combined with them",
         ),
         fact("test images", counted(found.images, "image"), ""),
-        fact("accuracy on all of them", percent(found.accuracy), ""),
-        fact("accuracy on those kept", found.kept.accuracy.as_ref().map_or_else(none, estimate), ""),
-        fact("kept", percent(found.kept.coverage), ""),
+        fact("accuracy on all of them", share(&found.accuracy), ""),
+        fact("accuracy on those kept", found.kept.accuracy.as_ref().map_or_else(none, share), ""),
+        fact("kept", share(&found.kept.coverage), ""),
         fact("false rejects promised", percent(found.promised_false_rejects), ""),
-        fact("false rejects found", found.kept.false_rejects.as_ref().map_or_else(none, estimate), ""),
+        fact("false rejects found", found.kept.false_rejects.as_ref().map_or_else(none, share), ""),
     ];
     let baselines = found.selective.iter().filter(|result| result.role == Role::Baseline);
     facts.extend(baselines.filter_map(|result| {
-        let value = result.kept?.false_rejects.as_ref().map_or_else(none, estimate);
+        let value = result.kept?.false_rejects.as_ref().map_or_else(none, share);
         let name = format!("false rejects of {}", method_name(&result.method, result.role));
         Some(fact(&name, value, "at its own calibrated threshold"))
     }));
@@ -77,6 +81,7 @@ fn defect_kind(filter: &Method, found: &KindResult) -> DefectKind {
             auroc: detection.auroc,
             aupr: detection.aupr,
             fpr95: detection.fpr95,
+            aurc: result.selective.as_ref()?.aurc,
             detection: result.detected,
         })
     };
@@ -118,6 +123,7 @@ mod tests {
                 aupr: estimate(0.5),
                 fpr95: estimate(0.25),
             }),
+            selective: Some(Selective { aurc: estimate(0.1), at: Vec::new() }),
             detected: Some(estimate(0.4)),
         };
         let kind = |kind: &str, failed_attacks: usize, methods: Vec<MethodResult>| KindResult {
@@ -127,17 +133,18 @@ mod tests {
             failed_attacks,
             methods,
         };
-        let blank =
-            MethodResult { method: "cosine raw".to_owned(), role: Role::Filter, detection: None, detected: None };
-        let kept = Kept { coverage: 0.9, accuracy: None, false_rejects: Some(estimate(0.06)) };
+        let blank = MethodResult {
+            method: "cosine raw".to_owned(),
+            role: Role::Filter,
+            detection: None,
+            selective: None,
+            detected: None,
+        };
+        let kept = Kept { coverage: estimate(0.9), accuracy: None, false_rejects: Some(estimate(0.06)) };
         let selective = |method: &str, role: Role| SelectiveResult {
             method: method.to_owned(),
             role,
-            selective: Selective {
-                aurc: estimate(0.1),
-                at: Vec::new(),
-                curve: vec![CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 }],
-            },
+            curve: vec![CoveragePoint { threshold: 0.0, coverage: 0.5, accuracy: 0.75 }],
             kept: Some(kept),
         };
         let found = semantics::Evaluation {
@@ -149,7 +156,7 @@ mod tests {
             },
             concepts: vec!["wings".to_owned(), "wheels".to_owned()],
             images: 98,
-            accuracy: 90.0 / 98.0,
+            accuracy: estimate(90.0 / 98.0),
             method: Method {
                 distance: Distance::Cosine,
                 scores: ScoreMode::Raw,
@@ -190,6 +197,7 @@ mod tests {
         assert_eq!((methods[3].name.as_str(), methods[3].auroc.value), ("max softmax", 0.9));
         assert_eq!(page.curves.len(), 2);
         assert_eq!((page.kinds[0].n, page.kinds[0].n_correct, page.kinds[1].methods.len()), (8, 90, 0));
+        assert_eq!((page.curves[0].aurc.value, methods[0].aurc.value), (0.1, 0.1));
         assert_eq!(page.curves[0].points, [(0.5, 0.75)]);
         let notices = page.notices.join("\n");
         for part in ["--allow-overlap", "1 image left out", "pgd4: 3 attacks failed", "pgd4: no defects"] {

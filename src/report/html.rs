@@ -67,7 +67,7 @@ pub fn html(data: &ReportData) -> Result<String> {
     let images: u64 = data.confusion.iter().flatten().sum();
     let right: u64 = (0..data.classes.len()).map(|class| data.confusion[class][class]).sum();
     let judged = data.localization.as_ref().map_or(0, |localization| localization.totals.n());
-    let bounds = data.localization.as_ref().and_then(|localization| localization.totals.head_bounds());
+    let bounds = data.localization.as_ref().and_then(|localization| localization.totals.head_share());
     let kinds: Vec<_> =
         data.evaluation.iter().flat_map(|evaluation| &evaluation.kinds).filter_map(summary::contest).collect();
     let curve = data.evaluation.as_ref().and_then(|evaluation| chart::coverage(&evaluation.curves));
@@ -249,12 +249,12 @@ struct FaultRow<'a> {
     name: &'a str,
     n: u64,
     verdicts: Verdicts,
-    agreement: Option<f64>,
+    agreement: Option<Estimate>,
 }
 
 fn fault_rows<'a>(data: &'a ReportData, localization: &Localization) -> Vec<FaultRow<'a>> {
     let per_class = localization.classes.iter().zip(&localization.class_agreement);
-    let row = |(name, (&verdicts, &agreement)): (&'a String, (&Verdicts, &Option<f64>))| FaultRow {
+    let row = |(name, (&verdicts, &agreement)): (&'a String, (&Verdicts, &Option<Estimate>))| FaultRow {
         name,
         n: verdicts.n(),
         verdicts,

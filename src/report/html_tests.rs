@@ -79,6 +79,7 @@ fn method(name: &str, role: Role, auroc: f64) -> MethodScores {
         auroc: estimate(auroc),
         aupr: estimate(auroc - 0.2),
         fpr95: estimate(1.1 - auroc),
+        aurc: estimate(0.95 - auroc),
         detection: Some(estimate(auroc - 0.4)),
     }
 }
@@ -162,11 +163,11 @@ fn study() -> ReportData {
                 Verdicts { head: 1, encoder: 2, undetermined: 2 },
                 Verdicts { head: 7, encoder: 7, undetermined: 4 },
             ],
-            agreement: Some(0.727),
-            class_agreement: vec![Some(0.8), None, Some(0.667)],
+            agreement: Some(estimate(0.727)),
+            class_agreement: vec![Some(estimate(0.8)), None, Some(estimate(0.667))],
             errors: TwoByTwo { both: 14, oracle_only: 3, clip_only: 11, neither: 5 },
             correct: TwoByTwo { both: 240, oracle_only: 12, clip_only: 9, neither: 6 },
-            false_encoder: Some(0.0337),
+            false_encoder: Some(estimate(0.337)),
             aligner: vec![fact("R²", "0.713")],
         }),
         examples: vec![example(2, 0, Some("encoder")), example(0, 2, Some("head")), example(1, 1, None)],
@@ -211,14 +212,14 @@ fn the_tables_show_the_given_numbers() {
         "267 of 300 images",
         "ship 100 18 9 82.0 % [77.0 %, 87.0 %]",
         "ship → plane 17",
-        "between 42.4 % and 66.7 %",
-        "plane 10 6 2 2 80.0 %",
+        "between 42.4 % [27.2 %, 59.2 %] and 66.7 % [49.6 %, 80.2 %]",
+        "plane 10 6 2 2 80.0 % [75.0 %, 85.0 %]",
         "cat 5 1 2 2 –",
-        "all 33 14 11 8 72.7 %",
+        "all 33 14 11 8 72.7 % [67.7 %, 77.7 %]",
         "by the zero-shot oracle: head 20, encoder 4, undetermined 9",
         "zero-shot oracle says the label 14 3 zero-shot oracle doesn’t 11 5",
         "zero-shot oracle says the label 240 12 zero-shot oracle doesn’t 9 6",
-        "3.4 % of the",
+        "33.7 % [28.7 %, 38.7 %] of the",
         "heatmap filter 0.761 [0.711, 0.811]",
         "12 345 correctly classified",
         "wings +0.31",
@@ -324,16 +325,18 @@ fn the_summary_tells_the_story() {
     assert_eq!(
         story,
         [
-            "The classifier gets 267 of 300 images right (89.0 %). Its weakest class is ship with 82.0 %; its most frequent \
-             confusion is ship taken for plane (17 times).",
-            "Images of plane that are missed show less wings (−31) and metallic (−22), more wet (+31). Images of ship that \
-             are missed show less wings (−31) and metallic (−22), more wet (+31). (Points of a concept’s win rate against \
-             the others.)",
+            "The classifier gets 267 of 300 images right (89.0 % [84.0 %, 94.0 %]). Its weakest class is ship with 82.0 % \
+             [77.0 %, 87.0 %]; its most frequent confusion is ship taken for plane (17 times).",
+            "Images of plane that are missed show less wings (−31 [−36, −26]) and metallic (−22 [−27, −17]), more wet (+31 \
+             [+26, +36]). Images of ship that are missed show less wings (−31 [−36, −26]) and metallic (−22 [−27, −17]), \
+             more wet (+31 [+26, +36]). (Points of a concept’s win rate against the others.)",
             "Of 33 misclassified images, 14 are blamed on the head, 11 on the encoder and 8 on neither for certain, so the \
-             head’s share lies between 42.4 % and 66.7 %. The zero-shot oracle blames 20 on the head, 4 on the encoder and 9 on \
-             neither. On correctly classified images the zero-shot oracle blames the encoder in 3.4 %.",
-            "While it rejects 5.1 % of correctly classified images, the runtime filter catches: misclassified 36.1 % (max \
-             softmax 44.3 %), pgd8 55.3 % (max softmax 21.1 %).",
+             head’s share lies between 42.4 % [27.2 %, 59.2 %] and 66.7 % [49.6 %, 80.2 %]. The zero-shot oracle blames 20 \
+             on the head, 4 on the encoder and 9 on neither. On correctly classified images the zero-shot oracle blames the \
+             encoder in 33.7 % [28.7 %, 38.7 %].",
+            "While it rejects 5.1 % [0.1 %, 10.1 %] of correctly classified images, the runtime filter catches: misclassified \
+             36.1 % [31.1 %, 41.1 %] (max softmax 44.3 % [39.3 %, 49.3 %]), pgd8 55.3 % [50.3 %, 60.3 %] (max softmax 21.1 % \
+             [16.1 %, 26.1 %]).",
         ]
     );
 }

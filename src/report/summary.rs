@@ -7,7 +7,7 @@ use super::data::{
     ConceptChange, DefectKind, Estimate, Localization, MethodScores, OtherOracle, ReportData, Responsible,
 };
 use super::html::confusions;
-use crate::semantics::Role;
+use crate::semantics::{HeadShare, Role};
 
 /// A share as a percentage with one digit after the point, none for 0 and 100.
 pub(super) fn percent(value: f64) -> String {
@@ -16,6 +16,16 @@ pub(super) fn percent(value: f64) -> String {
     }
     let percent = format!("{:.1}", 100.0 * value).replace('-', "−");
     format!("{} %", percent.strip_suffix(".0").filter(|whole| ["0", "100"].contains(whole)).unwrap_or(&percent))
+}
+
+/// A share and its interval in percent.
+pub(super) fn share(found: &Estimate) -> String {
+    format!("{} [{}, {}]", percent(found.value), percent(found.low), percent(found.high))
+}
+
+/// A figure and its interval with three digits after the point.
+pub(super) fn figure(found: &Estimate) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", found.value, found.low, found.high)
 }
 
 /// A whole number with thin spaces between groups of three digits from 10,000 on.
@@ -46,11 +56,12 @@ fn classifier(data: &ReportData) -> String {
         "The classifier gets {} of {} images right ({}).",
         thousands(right),
         thousands(images),
-        percent(data.accuracy.value)
+        if data.accuracy.value.is_finite() { share(&data.accuracy) } else { "–".to_owned() }
     );
-    let recalls = data.recall.iter().enumerate().filter_map(|(class, recall)| recall.map(|r| (class, r.value)));
-    if let Some((class, recall)) = recalls.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|_| right < images) {
-        text += &format!(" Its weakest class is {} with {}", data.classes[class], percent(recall));
+    let recalls = data.recall.iter().enumerate().filter_map(|(class, recall)| Some((class, recall.as_ref()?)));
+    let weakest = recalls.min_by(|a, b| a.1.value.total_cmp(&b.1.value));
+    if let Some((class, recall)) = weakest.filter(|_| right < images) {
+        text += &format!(" Its weakest class is {} with {}", data.classes[class], share(recall));
         text += &match confusions(data).first() {
             Some(c) => {
                 format!("; its most frequent confusion is {} taken for {} ({} times).", c.label, c.prediction, c.count)
@@ -95,13 +106,14 @@ fn concepts(data: &ReportData) -> Option<String> {
 
 /// A concept and its change from successes to failures, in points of win rate.
 fn points(change: &ConceptChange) -> String {
-    let points = format!("{:+.0}", -100.0 * change.change.value).replace('-', "−");
-    format!("{} ({points})", change.concept)
+    let Estimate { value, low, high } = change.change;
+    let [value, low, high] = [value, high, low].map(|share| format!("{:+.0}", -100.0 * share).replace('-', "−"));
+    format!("{} ({value} [{low}, {high}])", change.concept)
 }
 
 fn localization(l: &Localization) -> Option<String> {
     let n = l.totals.n();
-    let (low, high) = l.totals.head_bounds()?;
+    let HeadShare { least, most } = l.totals.head_share()?;
     let mut text = format!(
         "Of {} misclassified images, {} are blamed on the head, {} on the encoder and {} on neither for certain, so the head’s \
          share {}.",
@@ -110,8 +122,8 @@ fn localization(l: &Localization) -> Option<String> {
         thousands(l.totals.encoder),
         thousands(l.totals.undetermined),
         match l.totals.undetermined {
-            0 => format!("is {}", percent(low)),
-            _ => format!("lies between {} and {}", percent(low), percent(high)),
+            0 => format!("is {}", share(&least)),
+            _ => format!("lies between {} and {}", share(&least), share(&most)),
         }
     );
     for OtherOracle { name, totals } in &l.others {
@@ -122,9 +134,8 @@ fn localization(l: &Localization) -> Option<String> {
             thousands(totals.undetermined)
         );
     }
-    if let Some(rate) = l.false_encoder {
-        text +=
-            &format!(" On correctly classified images the zero-shot oracle blames the encoder in {}.", percent(rate));
+    if let Some(rate) = &l.false_encoder {
+        text += &format!(" On correctly classified images the zero-shot oracle blames the encoder in {}.", share(rate));
     }
     Some(text)
 }
@@ -136,15 +147,15 @@ fn filter(data: &ReportData) -> String {
     let caught = |kind: &DefectKind| {
         let of = |role: Role| {
             let methods = kind.methods.iter().filter(|m| m.role == role);
-            methods.filter_map(|m| Some((m, m.detection?.value))).max_by(|a, b| a.1.total_cmp(&b.1))
+            methods.filter_map(|m| Some((m, m.detection?))).max_by(|a, b| a.1.value.total_cmp(&b.1.value))
         };
-        let (_, share) = of(Role::Filter)?;
+        let (_, caught) = of(Role::Filter)?;
         let beside =
-            of(Role::Baseline).map_or_else(String::new, |(m, other)| format!(" ({} {})", m.name, percent(other)));
-        Some(format!("{} {}{beside}", kind.name, percent(share)))
+            of(Role::Baseline).map_or_else(String::new, |(m, other)| format!(" ({} {})", m.name, share(&other)));
+        Some(format!("{} {}{beside}", kind.name, share(&caught)))
     };
     let kinds: Vec<String> = evaluation.kinds.iter().filter_map(caught).collect();
-    let rejects = percent(evaluation.false_rejects.value);
+    let rejects = share(&evaluation.false_rejects);
     if kinds.is_empty() {
         return format!("The runtime filter rejects {rejects} of correctly classified images.");
     }
@@ -176,6 +187,7 @@ struct Best<'a> {
     auroc: &'a str,
     aupr: &'a str,
     fpr95: &'a str,
+    aurc: &'a str,
     detection: Option<&'a str>,
 }
 
@@ -203,6 +215,7 @@ pub(super) fn contest(kind: &DefectKind) -> Option<Contest<'_>> {
             auroc: &by(&|m| m.auroc.value).name,
             aupr: &by(&|m| m.aupr.value).name,
             fpr95: &by(&|m| -m.fpr95.value).name,
+            aurc: &by(&|m| -m.aurc.value).name,
             detection: detects.then(|| by(&|m| m.detection.map_or(-1.0, |d| d.value)).name.as_str()),
         },
         baseline_wins: rival.is_some_and(|rival| rival.auroc.value > filter.auroc.value),

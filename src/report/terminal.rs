@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::colors::{Rgb, color_of, ink_on};
-use super::map::{MapKind, MapView};
+use super::map::{Intervals, MapKind, MapView};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,22 @@ fn heading(map: &MapView) -> String {
         let _ = write!(text, "; *: {}", flags.meaning);
     }
     text.push('\n');
+    if let Some(reach) = widest(map) {
+        let _ = writeln!(
+            text,
+            "95 % intervals reach up to {:.0} points from a cell; as CSV and JSON each is told",
+            100.0 * reach
+        );
+    }
     text
+}
+
+/// How far an interval reaches from its value at most; none without intervals.
+fn widest(map: &MapView) -> Option<f64> {
+    let Intervals { low, high } = map.intervals.as_ref()?;
+    let reaches =
+        map.values.iter().zip(low.iter().zip(high)).map(|(value, (low, high))| (value - low).max(high - value));
+    reaches.filter(|reach| reach.is_finite()).max_by(f64::total_cmp)
 }
 
 /// Columns that a cell takes: its number and a mark, which also parts it from the next.

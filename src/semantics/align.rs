@@ -11,6 +11,7 @@ use super::folds::Images;
 use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
 use super::ridge::{Fit, Moments, choose_lambda, fit};
 use super::scores::ContentOrder;
+use super::statistics::{Bootstrap, Estimate};
 use super::{Templates, class_prompts};
 use crate::dataset::{ContentHash, Dataset};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,13 +47,13 @@ pub struct AlignerFigures {
     pub measured: usize,
     /// Whether those images took no part in the fit.
     pub held_out: bool,
-    /// `1 − Σ‖r−g‖² / Σ‖g−ḡ‖²`.
-    pub r2: f64,
-    /// Mean cosine of the aligned feature with CLIP's embedding.
-    pub mean_cosine: f64,
-    /// The share of images on which both give the same zero-shot class; none where the classifier's classes have no
-    /// names.
-    pub zero_shot_agreement: Option<f64>,
+    /// `1 − Σ‖r−g‖² / Σ‖g−ḡ‖²`, with its bootstrap interval.
+    pub r2: Estimate,
+    /// Mean cosine of the aligned feature with CLIP's embedding, with its bootstrap interval.
+    pub mean_cosine: Estimate,
+    /// The share of images on which both give the same zero-shot class, with Wilson's interval; none where the classifier's
+    /// classes have no names.
+    pub zero_shot_agreement: Option<Estimate>,
 }
 
 /// `r(z) = M z + d`: classifier features to CLIP's space.
@@ -108,9 +109,8 @@ impl Aligner {
             let rows = Parts::new(&collected.hashes, options.lambda.is_some())?.measured;
             let prompts = class_prompts(names, &Templates::default());
             let (directions, _) = text_directions(device, clip, &prompts, options.run.batch, observer)?;
-            let agreement =
+            figures.zero_shot_agreement =
                 agreement(device, &aligner.weight, &aligner.bias, &features, &embeddings, &directions, &rows)?;
-            figures.zero_shot_agreement = Some(agreement);
         }
         Ok(aligner)
     }
@@ -398,25 +398,44 @@ fn apply(device: &Device, weight: &Tensor, bias: &[f32], features: &Tensor) -> R
     Ok(Tensor::new([features.rows(), aligner.outputs], aligned))
 }
 
-/// R² and mean cosine.
-fn quality(aligned: &Tensor, embeddings: &Tensor) -> (f64, f64) {
+/// R² and mean cosine over rows in content order.
+fn quality(aligned: &Tensor, embeddings: &Tensor) -> (Estimate, Estimate) {
     let (rows, columns) = (embeddings.rows(), embeddings.columns());
     let mean = |c: usize| (0..rows).map(|r| f64::from(embeddings.row(r)[c])).sum::<f64>() / rows as f64;
     let means: Vec<f64> = (0..columns).map(mean).collect();
-    let (mut error, mut spread, mut cosines) = (0.0, 0.0, 0.0);
+    let (mut errors, mut cosines) = (vec![0.0; rows], vec![0.0; rows]);
+    let mut centred: Vec<f64> = Vec::with_capacity(rows * columns);
     for row in 0..rows {
         let (mut dot, mut left, mut right) = (0.0, 0.0, 0.0);
         for ((&r, &g), mean) in aligned.row(row).iter().zip(embeddings.row(row)).zip(&means) {
             let (r, g) = (f64::from(r), f64::from(g));
-            error += (r - g).powi(2);
-            spread += (g - mean).powi(2);
+            errors[row] += (r - g).powi(2);
+            centred.push(g - mean);
             dot += r * g;
             left += r * r;
             right += g * g;
         }
-        cosines += dot / (left * right).sqrt();
+        cosines[row] = dot / (left * right).sqrt();
     }
-    (1.0 - error / spread, cosines / rows as f64)
+    let r2 = |times: &[u32]| {
+        let drawn = || times.iter().enumerate().filter(|(_, times)| **times > 0);
+        let error: f64 = drawn().map(|(row, &times)| f64::from(times) * errors[row]).sum();
+        let (mut squares, mut sums) = (0.0, vec![0.0; columns]);
+        for (row, &times) in drawn() {
+            for (sum, value) in sums.iter_mut().zip(&centred[row * columns..]) {
+                *sum += f64::from(times) * value;
+                squares += f64::from(times) * value * value;
+            }
+        }
+        // The mean of those drawn isn't that of all.
+        1.0 - error / (squares - sums.iter().map(|sum| sum * sum).sum::<f64>() / rows as f64)
+    };
+    let bootstrap = Bootstrap::default();
+    let interval = bootstrap.intervals(&[rows], |times| vec![r2(&times[0])]).remove(0);
+    let value = r2(&vec![1; rows]);
+    let unknown = |value| Estimate { value, low: value, high: value };
+    let of_r2 = interval.map_or(unknown(value), |interval| Estimate::new(value, interval));
+    (of_r2, bootstrap.mean(&cosines).unwrap_or(unknown(f64::NAN)))
 }
 
 /// The share of rows on which aligned features and embeddings have the same nearest class direction.
@@ -428,7 +447,7 @@ fn agreement(
     embeddings: &Tensor,
     directions: &Tensor,
     rows: &[usize],
-) -> Result<f64> {
+) -> Result<Option<Estimate>> {
     let directions = Linear::new("class directions", directions, None);
     let aligner = Linear::new("aligner", weight, Some(bias));
     let mut agreeing = 0;
@@ -446,9 +465,9 @@ fn agreement(
         let given = [("features", Input::F32(parts[0].data())), ("embeddings", Input::F32(parts[1].data()))];
         let found = device.compile(&plan)?.run(&given)?;
         let pairs = found.integers("aligned").iter().zip(found.integers("clip"));
-        agreeing += pairs.filter(|(aligned, clip)| aligned == clip).count();
+        agreeing += pairs.filter(|(aligned, clip)| aligned == clip).count() as u64;
     }
-    Ok(agreeing as f64 / rows.len() as f64)
+    Ok(Estimate::of_share(agreeing, rows.len() as u64))
 }
 
 #[cfg(test)]

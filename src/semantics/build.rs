@@ -197,7 +197,6 @@ pub(super) fn build(
         *dispatches.entry("map_counts".to_owned()).or_default() += kinds - 2;
     }
     let near = near_ties(&samples.scores, TIE_TOLERANCE);
-    let correct: usize = (0..inputs.classes.len()).map(|class| sets.correct(class).len()).sum();
     let (classifier, clip, identity) = (inputs.classifier, inputs.clip, ModelIdentity::new);
     let manifest = Manifest {
         schema: SCHEMA,
@@ -216,7 +215,7 @@ pub(super) fn build(
         adapter: device.summary().to_string(),
         images: inputs.images_path.to_owned(),
         n: samples.labels.len(),
-        accuracy: correct as f64 / samples.labels.len() as f64,
+        accuracy: samples.accuracy(),
         minimum_support: options.minimum_support,
         near_ties: near,
         cells: (samples.labels.len() * concepts * (concepts - 1) / 2) as u64,
@@ -274,8 +273,7 @@ pub(super) fn rebuild(
     samples.logits = collected.take("logits");
     samples.scores = collected.take("scores");
     samples.class_scores = collected.take("class_scores");
-    let right = samples.labels.iter().zip(&samples.predictions).filter(|(label, found)| label == found).count();
-    rebuilt.manifest.accuracy = right as f64 / samples.labels.len() as f64;
+    rebuilt.manifest.accuracy = samples.accuracy();
     rebuilt.manifest.aligner = inputs.aligner.figures().cloned();
     rebuilt.manifest.stores_counts = false;
     let (classifier, path) = (inputs.classifier, inputs.classifier_path);

@@ -14,6 +14,7 @@ use super::manifest::Manifest;
 use super::overlap::Given;
 use super::scores::ContentOrder;
 use super::sets::Sets;
+use super::statistics::Estimate;
 use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Occupied, write_atomic, write_dir_atomic};
@@ -70,6 +71,12 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// The share that is classified correctly, with Wilson's interval.
+    pub(crate) fn accuracy(&self) -> Estimate {
+        let right = self.labels.iter().zip(&self.predictions).filter(|(label, found)| label == found);
+        Estimate::of_some(right.count() as u64, self.labels.len() as u64)
+    }
+
     /// The images as they were given.
     pub(crate) fn given(&self) -> Vec<Given<'_>> {
         let rows = self.paths.iter().zip(&self.hashes);

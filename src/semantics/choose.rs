@@ -30,8 +30,8 @@ pub struct Candidate {
     /// The cross-validated AUROC, the mean of those of `kinds`, with its bootstrap interval.
     pub auroc: Estimate,
     /// For each kind of defect, misclassified images and then each set of attacked ones, the probability that one of it scores above a
-    /// correctly classified image of the same fold and stratum, ties counting one half.
-    pub kinds: Vec<f64>,
+    /// correctly classified image of the same fold and stratum, ties counting one half, with its bootstrap interval.
+    pub kinds: Vec<Estimate>,
 }
 
 impl Candidate {
@@ -100,7 +100,11 @@ impl Examples {
 
     /// The cross-validated AUROC of the heatmap scores, or of their combination with the softmax, and that of each kind: an image's
     /// score comes from a fit without its fold.
-    pub(crate) fn cross_validate(&self, heatmap: &[Option<f64>], is_combined: bool) -> Result<(Estimate, Vec<f64>)> {
+    pub(crate) fn cross_validate(
+        &self,
+        heatmap: &[Option<f64>],
+        is_combined: bool,
+    ) -> Result<(Estimate, Vec<Estimate>)> {
         let alone = |score: &Option<f64>| score.unwrap_or(f64::INFINITY);
         let scores = if is_combined { self.out_of_fold(heatmap)? } else { heatmap.iter().map(alone).collect() };
         let (groups, kinds) = (self.groups(&scores), self.kinds.len());
@@ -111,11 +115,15 @@ impl Examples {
             let mut times = times.iter();
             let again = |group: &Group| group.iter().zip(&mut times).map(|(of, times)| drawn_anew(of, times)).collect();
             let groups: Vec<Group> = groups.iter().map(again).collect();
-            vec![aurocs(&groups, kinds).map_or(f64::NAN, |found| mean(&found))]
+            let found = aurocs(&groups, kinds).unwrap_or_else(|| vec![f64::NAN; kinds]);
+            [vec![mean(&found)], found].concat()
         };
-        let interval = Bootstrap::default().intervals(&sizes, drawn).remove(0);
-        let interval = interval.unwrap_or(Interval { low: 0.0, high: 1.0 });
-        Ok((Estimate::new(mean(&found), interval), found))
+        let intervals = Bootstrap::default().intervals(&sizes, drawn).into_iter();
+        let values = [vec![mean(&found)], found].concat().into_iter().zip(intervals);
+        let mut figures =
+            values.map(|(value, interval)| Estimate::new(value, interval.unwrap_or(Interval { low: 0.0, high: 1.0 })));
+        let auroc = figures.next().unwrap_or(Estimate { value: f64::NAN, low: 0.0, high: 1.0 });
+        Ok((auroc, figures.collect()))
     }
 
     /// Fits the combination to all images that have a heatmap score.
@@ -254,9 +262,13 @@ mod tests {
         assert!(examples.suffice() && examples.count(Some(1)) == 50);
         let (combined, kinds) = examples.cross_validate(&heatmap, true).unwrap();
         let (alone, _) = examples.cross_validate(&heatmap, false).unwrap();
-        assert!((combined.value - (kinds[0] + kinds[1]) / 2.0).abs() < 1e-15);
+        assert!((combined.value - (kinds[0].value + kinds[1].value) / 2.0).abs() < 1e-15);
         assert!(combined.value > alone.value, "{combined:?} {alone:?}");
-        assert!(kinds[1] > 0.6 && kinds[0] < mistakes.0.value, "attacks cost something: {kinds:?} {mistakes:?}");
+        assert!(kinds.iter().all(|kind| kind.low < kind.value && kind.value < kind.high));
+        assert!(
+            kinds[1].value > 0.6 && kinds[0].value < mistakes.0.value,
+            "attacks cost something: {kinds:?} {mistakes:?}"
+        );
         let folds = examples.folds();
         assert!((150..200).all(|row| folds[row] == folds[1 + 3 * (row - 150)]), "with their originals");
     }
@@ -303,7 +315,7 @@ mod tests {
             scores: ScoreMode::Raw,
             combined,
             auroc: Estimate { value, low: 0.0, high: 1.0 },
-            kinds: vec![value],
+            kinds: vec![Estimate { value, low: 0.0, high: 1.0 }],
         };
         let candidates = vec![
             candidate(Distance::Cosine, false, 0.7),

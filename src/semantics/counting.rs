@@ -128,14 +128,14 @@ mod tests {
     #[test]
     fn counts_and_distances_of_thousands_of_concepts_are_those_of_the_definition() {
         let device = Device::best().unwrap();
-        // A map takes 25 MB: three don't fit one dispatch.
-        let scores = scores(9, 2503);
+        // A map takes 100 MB, more than one dispatch makes.
+        let scores = scores(9, 5003);
         let groups = [vec![0, 2, 4, 6, 8], vec![1, 3], vec![8, 7, 6, 5, 4, 3]];
         let maps = count_maps(&device, &scores, &groups).unwrap();
         for (map, rows) in maps.iter().zip(&groups) {
             assert_eq!(map, &reference::counts(&scores, rows).unwrap());
         }
-        let table = MapTable::new(2503, 3, 1, |class, _| {
+        let table = MapTable::new(5003, 3, 1, |class, _| {
             Some(StoredMap::new(&maps[class], Distance::Cosine, Fraction::HALF, Membership::Outside))
         });
         let found = table.run(&device, &scores.select_rows(&[1, 7]), &[0, 1]).unwrap();

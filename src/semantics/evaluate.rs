@@ -9,7 +9,7 @@ use super::filter_file::FilterHeader;
 use super::forward::{Pass, RunOptions, run_images};
 use super::manifest::ModelIdentity;
 use super::method::Method;
-use super::metrics::{Detection, Selective};
+use super::metrics::{CoveragePoint, Detection, Ranking, Selective};
 use super::overlap::Used;
 use super::scores::ContentOrder;
 use super::statistics::{Bootstrap, Estimate};
@@ -43,6 +43,9 @@ pub struct MethodResult {
     pub role: Role,
     /// AUROC, AUPR and FPR95; none where there are no defects or no sound images.
     pub detection: Option<Detection>,
+    /// The area under the risk–coverage curve and accuracies at coverages, over the defects and the sound images: how many of the
+    /// least suspicious are sound. None of no images.
+    pub selective: Option<Selective>,
     /// The share of the defects over the method's calibrated threshold; none for methods without one.
     pub detected: Option<Estimate>,
 }
@@ -62,24 +65,24 @@ pub struct KindResult {
     pub methods: Vec<MethodResult>,
 }
 
-/// Accuracy against coverage on the clean images.
+/// What a method keeps of the clean images, whose defects are those of the kind [`MISCLASSIFIED`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SelectiveResult {
     /// The method's name.
     pub method: String,
     /// What it is to the filter.
     pub role: Role,
-    /// The area under the risk–coverage curve, and the curve.
-    pub selective: Selective,
+    /// Accuracy against coverage.
+    pub curve: Vec<CoveragePoint>,
     /// What its calibrated threshold keeps; none for methods without one.
     pub kept: Option<Kept>,
 }
 
-/// What a threshold keeps of the clean images.
+/// What a threshold keeps of the clean images, with Wilson's intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// The share of the images that is kept.
-    pub coverage: f64,
+    pub coverage: Estimate,
     /// The share of those that is classified correctly; none where none is kept.
     pub accuracy: Option<Estimate>,
     /// The share of correctly classified images that isn't kept; none without any.
@@ -98,7 +101,7 @@ pub struct Evaluation {
     /// Clean images.
     pub images: usize,
     /// The share of them that is classified correctly.
-    pub accuracy: f64,
+    pub accuracy: Estimate,
     /// What the filter keeps.
     pub kept: Kept,
     /// The false-reject rate that calibration promises.
@@ -147,7 +150,7 @@ impl Kept {
         let (kept, sound) = (count(&is_kept), count(&|row| !wrong[row]));
         let right = count(&|row| is_kept(row) && !wrong[row]);
         Self {
-            coverage: kept as f64 / wrong.len() as f64,
+            coverage: Estimate::of_some(kept, wrong.len() as u64),
             accuracy: Estimate::of_share(right, kept),
             false_rejects: Estimate::of_share(sound - right, sound),
         }
@@ -235,23 +238,21 @@ impl Filter {
         }
 
         let selective = methods.iter().map(|method| {
-            let selective = Selective::measure(&method.values, &wrong, &order, Bootstrap::default())?;
-            let kept = method.kept(&wrong);
-            Ok(selective.map(|selective| SelectiveResult {
+            Ok(SelectiveResult {
                 method: method.method.clone(),
                 role: method.role,
-                selective,
-                kept,
-            }))
+                curve: Ranking::new(&method.values, &wrong)?.coverage_curve(),
+                kept: method.kept(&wrong),
+            })
         });
-        let selective: Vec<SelectiveResult> = selective.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let selective = selective.collect::<Result<_>>()?;
         let sound = wrong.iter().filter(|wrong| !**wrong).count();
         Ok(Evaluation {
             classifier: self.header().classifier.clone(),
             concepts: self.header().concepts.clone(),
             method: self.header().method.clone(),
             images: wrong.len(),
-            accuracy: sound as f64 / wrong.len() as f64,
+            accuracy: Estimate::of_some(sound as u64, wrong.len() as u64),
             kept: Kept::of(&wrong, |row| methods[0].values[row] <= 0.0),
             promised_false_rejects: self.header().false_reject_rate,
             kinds,
@@ -347,6 +348,7 @@ fn measure(method: &Suspicions, positive: &[bool], order: &ContentOrder) -> Resu
         method: method.method.clone(),
         role: method.role,
         detection: Detection::measure(&method.values, positive, order, Bootstrap::default())?,
+        selective: Selective::measure(&method.values, positive, order, Bootstrap::default())?,
         detected,
     })
 }

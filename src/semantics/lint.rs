@@ -122,7 +122,8 @@ impl Bundle {
             .map(|(i, j)| Synonyms { first: name(i), second: name(j), cosine: cosines[(i, j)] })
             .collect();
         synonyms.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
-        let correlations = products(&self.samples.clip_scores.transpose(), standardised);
+        let order: Vec<usize> = self.order().rows().into_iter().map(|row| row as usize).collect();
+        let correlations = products(&self.samples.clip_scores.select_rows(&order).transpose(), standardised);
         let mut inseparable: Vec<Inseparable> = pairs(names.len())
             .filter_map(|(i, j)| {
                 let r = correlations[(i, j)].clamp(-1.0, 1.0);

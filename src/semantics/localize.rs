@@ -249,11 +249,11 @@ pub fn localize(evidence: &Evidence<'_>, options: LocalizeOptions) -> Result<Loc
     totals.finish();
     let finished = |(class, mut tally): (usize, Tally)| {
         tally.finish();
-        let responsible = evidence.responsible[class].clone().unwrap_or_default();
-        let (lost, intruding) = (responsible.lost, responsible.intruding);
+        let supported = evidence.responsible[class].is_some();
+        let Responsible { lost, intruding, .. } = evidence.responsible[class].clone().unwrap_or_default();
         let heatmap_threshold = thresholds[class].filter(|_| options.heatmap_rule == HeatmapRule::Percentile);
         let missing = evidence.missing[class].clone();
-        ClassTally { class: classes[class].clone(), tally, missing, lost, intruding, heatmap_threshold }
+        ClassTally { class: classes[class].clone(), tally, supported, missing, lost, intruding, heatmap_threshold }
     };
     let classes = tallies.into_iter().enumerate().map(finished).collect();
     Ok(Localization { totals, classes, samples, options })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::align::AlignerFigures;
+use super::statistics::Estimate;
 use crate::dataset::ContentHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Preprocess;
@@ -98,8 +99,8 @@ pub struct Manifest {
     pub images: PathBuf,
     /// The number of images.
     pub n: usize,
-    /// The share of them that the classifier gets right.
-    pub accuracy: f64,
+    /// The share of them that the classifier gets right, with Wilson's interval.
+    pub accuracy: Estimate,
     /// Images in a map's set under which it is unsupported.
     pub minimum_support: u64,
     /// Cells of single-input maps whose two scores lie within [`TIE_TOLERANCE`] of each other.

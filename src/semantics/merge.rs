@@ -43,7 +43,7 @@ fn merged(bundles: &[Bundle]) -> Result<Bundle> {
     };
     others.iter().try_for_each(|other| check_alike(first, other))?;
     check_disjoint(bundles)?;
-    let samples = samples(bundles, &rows(bundles));
+    let samples = samples_of(bundles, &rows(bundles));
     Ok(Bundle {
         manifest: manifest(bundles, &samples),
         samples,
@@ -74,7 +74,8 @@ fn gather(bundles: &[Bundle], rows: &[Row], pick: impl Fn(&Bundle) -> &Tensor) -
     Tensor::new([rows.len(), columns], data)
 }
 
-fn samples(bundles: &[Bundle], rows: &[Row]) -> Samples {
+/// Some rows of several bundles, one after another.
+pub(super) fn samples_of(bundles: &[Bundle], rows: &[Row]) -> Samples {
     fn each<T>(bundles: &[Bundle], rows: &[Row], pick: impl Fn(&Samples, usize) -> T) -> Vec<T> {
         rows.iter().map(|&(bundle, row)| pick(&bundles[bundle].samples, row)).collect()
     }
@@ -145,7 +146,6 @@ fn manifest(bundles: &[Bundle], samples: &Samples) -> Manifest {
     // Where paths differ from machine to machine the first in order stands for all.
     let least = |pick: fn(&Manifest) -> &Path| all.iter().map(|manifest| pick(manifest)).min().unwrap_or(pick(first));
     let model = |identity: &ModelIdentity, path: &Path| ModelIdentity { path: path.to_owned(), ..identity.clone() };
-    let correct = samples.labels.iter().zip(&samples.predictions).filter(|(label, prediction)| label == prediction);
     let mut dispatches: BTreeMap<String, u64> = BTreeMap::new();
     for (kernel, count) in all.iter().flat_map(|manifest| &manifest.dispatches) {
         *dispatches.entry(kernel.clone()).or_default() += count;
@@ -169,7 +169,7 @@ fn manifest(bundles: &[Bundle], samples: &Samples) -> Manifest {
         clip: model(&first.clip, least(|manifest| &manifest.clip.path)),
         images: least(|manifest| &manifest.images).to_owned(),
         n: samples.labels.len(),
-        accuracy: correct.count() as f64 / samples.labels.len() as f64,
+        accuracy: samples.accuracy(),
         near_ties: all.iter().map(|manifest| manifest.near_ties).sum(),
         cells: all.iter().map(|manifest| manifest.cells).sum(),
         stores_counts: all.iter().all(|manifest| manifest.stores_counts),
@@ -271,7 +271,7 @@ mod tests {
             (0..whole.samples.labels.len()).filter(|&row| is_here(row)).map(|row| (0, row)).collect();
         let one = std::slice::from_ref(whole);
         let mut part = whole.clone();
-        part.samples = samples(one, &row_list);
+        part.samples = samples_of(one, &row_list);
         let attacks: Vec<Row> =
             (0..whole.attacked.paths.len()).filter(|&row| is_here(row)).map(|row| (0, row)).collect();
         part.attacked = AttackedSamples {

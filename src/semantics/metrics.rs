@@ -269,12 +269,10 @@ pub struct Selective {
     pub aurc: Estimate,
     /// The accuracy at each of [`COVERAGES`].
     pub at: Vec<Accuracy>,
-    /// Accuracy against coverage.
-    pub curve: Vec<CoveragePoint>,
 }
 
 impl Selective {
-    /// Measures `scores` on images of which `wrong` marks the misclassified; `None` of no images.
+    /// Measures `scores` on images of which `wrong` marks the defects; `None` of no images.
     ///
     /// # Errors
     /// As [`Ranking::new`].
@@ -292,7 +290,7 @@ impl Selective {
         });
         let estimate = |figure: usize| estimate(values[figure], intervals.get(figure).copied().flatten());
         let at = COVERAGES.iter().zip(1..).map(|(&coverage, figure)| Accuracy { coverage, accuracy: estimate(figure) });
-        Ok(Some(Self { aurc: estimate(0), at: at.collect(), curve: ranking.coverage_curve() }))
+        Ok(Some(Self { aurc: estimate(0), at: at.collect() }))
     }
 }
 

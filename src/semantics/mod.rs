@@ -40,6 +40,8 @@ mod map_table;
 mod merge;
 mod method;
 mod metrics;
+#[cfg(test)]
+mod order_tests;
 mod overlap;
 mod plants;
 mod reasons;
@@ -98,4 +100,4 @@ pub use responsible::{Change, PairChange, Responsible};
 pub use scores::{ContentOrder, Wins, centered, check_finite, class_balanced_means, near_ties};
 pub use sets::{Attacks, MapKind, Sets};
 pub use suggest::{SuggestOptions, Suggestion, Suggestions};
-pub use tally::{Agreement, ClassTally, Fault, OracleTable, Tally, Verdicts};
+pub use tally::{Agreement, ClassTally, Fault, HeadShare, OracleTable, Tally, Verdicts};

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::localize::{Oracle, Sample};
 use super::responsible::Change;
-use super::statistics::{Estimate, Interval};
+use super::statistics::Estimate;
 
 /// Where a misclassification comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -48,9 +48,9 @@ impl Agreement {
         }
     }
 
-    /// The share that agrees, or `None` where the oracles never both decide.
-    pub fn share(self) -> Option<f64> {
-        (self.decided > 0).then(|| self.alike as f64 / self.decided as f64)
+    /// The share that agrees, with Wilson's interval, or `None` where the oracles never both decide.
+    pub fn share(self) -> Option<Estimate> {
+        Estimate::of_share(self.alike, self.decided)
     }
 }
 
@@ -85,6 +85,22 @@ impl OracleTable {
     }
 }
 
+/// Bounds on the share of misclassified images that is the head's fault, each with Wilson's interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HeadShare {
+    /// head/n: if every undetermined image were the encoder's fault.
+    pub least: Estimate,
+    /// (head + undetermined)/n: if every undetermined image were the head's.
+    pub most: Estimate,
+}
+
+impl HeadShare {
+    /// The bounds from the numbers of verdicts on `n` images; `None` of no image.
+    pub fn new(head: u64, undetermined: u64, n: u64) -> Option<Self> {
+        Some(Self { least: Estimate::of_share(head, n)?, most: Estimate::of_share(head + undetermined, n)? })
+    }
+}
+
 /// The verdicts on a set of misclassified images, beside those on the correctly classified images of the same classes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Tally {
@@ -100,8 +116,8 @@ pub struct Tally {
     pub agreement: Agreement,
     /// On how many both decide.
     pub compared: u64,
-    /// Bounds on the head's share, \[head/n, (head + undetermined)/n\]: leaving the undetermined out would favour the head.
-    pub head_share: Option<Interval>,
+    /// Bounds on the head's share: leaving the undetermined out would favour the head.
+    pub head_share: Option<HeadShare>,
     /// The counterfactual oracle's verdicts.
     pub counterfactual: Verdicts,
     /// The zero-shot oracle's verdicts.
@@ -184,9 +200,7 @@ impl Tally {
 
     /// Works out the shares once all images are counted.
     pub(super) fn finish(&mut self) {
-        let share = |count: u64| count as f64 / self.n as f64;
-        let bounds = || Interval { low: share(self.head), high: share(self.head + self.undetermined) };
-        self.head_share = (self.n > 0).then(bounds);
+        self.head_share = HeadShare::new(self.head, self.undetermined, self.n);
         self.compared = self.agreement.decided;
         let Verdicts { head, encoder, undetermined } = self.on_correct;
         self.false_encoder_rate = Estimate::of_share(encoder, head + encoder + undetermined);
@@ -201,6 +215,8 @@ pub struct ClassTally {
     /// Its verdicts.
     #[serde(flatten)]
     pub tally: Tally,
+    /// Whether there are enough recognised and enough missed images to say which concepts failures lack; if not, none is told.
+    pub supported: bool,
     /// The concepts that it has by CLIP's word and that its failures lack, strongest first: what the program takes for lost.
     pub missing: Vec<Change>,
     /// All concepts its failures lack, strongest first.

@@ -78,7 +78,7 @@ pub(crate) fn bundle() -> Bundle {
             adapter: "an adapter".to_owned(),
             images: PathBuf::from("images"),
             n,
-            accuracy: 15.0 / 25.0,
+            accuracy: samples.accuracy(),
             minimum_support: 5,
             near_ties: 3,
             cells: (n * c * (c - 1) / 2) as u64,

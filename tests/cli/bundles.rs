@@ -233,7 +233,7 @@ fn unit_rows(data: &[f32], columns: usize) -> Vec<Vec<f64>> {
 fn suggest_is_exact_over_thousands_of_words() {
     let root = tempfile::tempdir().unwrap();
     let file = |name: &str| root.path().join(name).display().to_string();
-    let words: Vec<String> = (0..2100).map(|word| format!("w{word}")).collect();
+    let words: Vec<String> = (0..5200).map(|word| format!("w{word}")).collect();
     fs::write(file("words.txt"), words.join("\n")).unwrap();
     let prompts: Vec<String> = words.iter().map(|word| format!("a photo of a {word}.")).collect();
     fs::write(file("prompts.txt"), prompts.join("\n")).unwrap();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::fixture::{fixture, heatlens};
+use super::order::shuffled;
 
 /// Shape and values.
 type Values = (Vec<usize>, Vec<f32>);
@@ -66,8 +67,14 @@ fn says<'a>(kind: &'a str, cause: &'a str) -> Vec<(&'a str, &'a str)> {
 }
 
 fn args(plants: &Path, more: &[&str]) -> Vec<String> {
+    args_with(plants, |split| fixture().path(split).display().to_string(), more)
+}
+
+/// The arguments with images from elsewhere.
+fn args_with(plants: &Path, images: impl Fn(&str) -> String, more: &[&str]) -> Vec<String> {
     let text = |path: PathBuf| path.display().to_string();
-    let given = ["classifier", "clip", "align", "build", "concepts.txt"].map(|name| text(fixture().path(name)));
+    let [classifier, clip, concepts] = ["classifier", "clip", "concepts.txt"].map(|name| text(fixture().path(name)));
+    let given = [classifier, clip, images("align"), images("build"), concepts];
     let flags = ["--classifier", "--clip", "--align", "--images", "--concepts"];
     let pairs = flags.iter().zip(given).flat_map(|(flag, value)| [(*flag).to_owned(), value]);
     let start = ["evaluate", "localization", "--plants", &text(plants.to_owned())].map(str::to_owned);
@@ -91,6 +98,10 @@ fn verdicts_are_set_against_causes() {
     let all = args(planted.folder.path(), &["-o", written.to_str().unwrap(), "--json"]);
     let found = fixture().json(&all.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(written).unwrap()).unwrap(), found);
+    let moved =
+        args_with(planted.folder.path(), |split| shuffled(planted.folder.path(), split), &["--batch", "3", "--json"]);
+    let moved = fixture().json(&moved.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(moved, found, "the order of the images and the batch");
     let kinds = found["kinds"].as_array().unwrap();
     assert_eq!(kinds.iter().map(|kind| &kind["kind"]).collect::<Vec<_>>(), ["both", "norm", "row"]);
     for (kind, origin) in [(&kinds[1], "encoder"), (&kinds[2], "head")] {

@@ -24,6 +24,8 @@ GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "goldens" / "statistic
 ABOUT = {
     "wilson": "[low, high] of `successes` of `n`, two-sided at `confidence`, no continuity correction",
     "newcombe": "[low, high] of successes1/n1 - successes2/n2: Newcombe's hybrid score interval (1998, method 10), no correction",
+    "newcombe_paired": "[low, high] of (both + first_only)/n - (both + second_only)/n of paired shares: Newcombe's score interval "
+    "(1998, method 10), statsmodels' Wilson intervals joined by the correlation",
     "fisher_exact": "two-sided p of the table [[a, b], [c, d]]: the sum over tables no likelier than the observed one",
     "mcnemar_exact": "two-sided exact binomial p from the discordant counts `b` and `c`, at most 1",
     "benjamini_hochberg": "adjusted p-values (step-up, made monotone, at most 1) and rejections at `level`",
@@ -38,6 +40,8 @@ ABOUT = {
     "logistic": "[intercept, weights...] of a logistic regression on `features` less their mean over their standard deviation, with the "
     "penalty |weights|^2 / 2 on those, brought back to the features as they are; a constant feature has weight 0",
     "correlation_interval": "[low, high] of a correlation `r` of `n` pairs at `confidence`: Fisher's, as scipy's pearsonr gives it",
+    "bootstrap_mean": "[low, high] of the mean of `values`: scipy's percentile bootstrap of 200,000 replicates",
+    "bootstrap_auroc": "[low, high] of the AUROC of `positive` above `negative`, each drawn anew on its own: the same",
     "beta_quantile": "the `q` quantile of Beta(a, b)",
     "conformal": "rank = ceil((n + 1)(1 - alpha)), alpha read as a decimal; the realised rejection rate of a threshold at the "
     "rank-th smallest of n is Beta(n + 1 - rank, rank), whose 5 % and 95 % quantiles are low and high; null if n is too small",
@@ -63,6 +67,23 @@ def intervals():
     for k1, n1, k2, n2 in [*pairs, (0, 1, 1, 1), (1, 1, 1, 1), (900, 1000, 3, 5), (12345, 50000, 12000, 49000)]:
         low, high = proportion.confint_proportions_2indep(k1, n1, k2, n2, method="newcomb", compare="diff", alpha=0.05)
         case("newcombe", [float(low), float(high)], successes1=k1, n1=n1, successes2=k2, n2=n2, confidence=0.95)
+
+
+def paired_intervals():
+    """Newcombe's interval of paired shares: agreement, disagreement, none and all discordant, empty margins, large n."""
+    tables = [(59, 6, 16, 80), (1, 1, 7, 12), (36, 12, 2, 0), (0, 10, 0, 0), (0, 0, 10, 0), (10, 0, 0, 10), (5, 0, 0, 0), (0, 0, 0, 7)]
+    for both, first, second, neither in [*tables, (3, 2, 2, 3), (0, 5, 4, 1), (1, 0, 3, 9), (900, 30, 10, 60), (40000, 2000, 1700, 6300)]:
+        n = both + first + second + neither
+        shares = [(both + first) / n, (both + second) / n]
+        ends = [proportion.proportion_confint(k, n, alpha=0.05, method="wilson") for k in (both + first, both + second)]
+        margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+        agreement = both * neither - first * second
+        phi = (max(agreement - n / 2, 0) if agreement > 0 else agreement) / math.sqrt(margins) if margins else 0.0
+        reach = lambda a, b: math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0))
+        low = shares[0] - shares[1] - reach(shares[0] - ends[0][0], ends[1][1] - shares[1])
+        high = shares[0] - shares[1] + reach(ends[0][1] - shares[0], shares[1] - ends[1][0])
+        counts = dict(both=both, first_only=first, second_only=second, neither=neither)
+        case("newcombe_paired", [float(max(low, -1)), float(min(high, 1))], **counts, confidence=0.95)
 
 
 def fisher_in_integers(a, b, c, d):
@@ -219,6 +240,30 @@ def null_scales():
         case("null_scale", float(stats.median_abs_deviation(z, center=lambda z, axis: np.zeros(()), scale="normal")), z=z)
 
 
+def bootstraps():
+    """Percentile intervals of means and AUROCs: normal, skewed and bounded values, few and many, groups of unlike size."""
+    random = np.random.default_rng(37)
+    options = dict(n_resamples=200_000, confidence_level=0.95, method="percentile", vectorized=True, batch=2_000, rng=random)
+    samples = [random.normal(size=n) for n in (25, 60, 200, 500)] + [random.exponential(size=n) for n in (30, 80, 300)]
+    for values in [*samples, random.beta(0.5, 0.5, size=100), random.uniform(size=40), random.normal(size=50) ** 3]:
+        values = np.round(values, 4)
+        found = stats.bootstrap((values,), np.mean, **options).confidence_interval
+        case("bootstrap_mean", [float(found.low), float(found.high)], values=values)
+
+    def auroc(positive, negative, axis):
+        above = (positive[..., :, None] > negative[..., None, :]) + 0.5 * (positive[..., :, None] == negative[..., None, :])
+        return above.mean(axis=(-2, -1))
+
+    for m, n, gap in [(30, 30, 0.0), (20, 60, 1.0), (50, 25, 0.5), (15, 90, 2.0), (40, 40, -0.5), (60, 20, 1.5), (25, 70, 0.3), (35, 50, 0.8)]:
+        positive, negative = np.round(random.normal(size=m) + gap, 3), np.round(random.normal(size=n), 3)
+        found = stats.bootstrap((positive, negative), auroc, **options).confidence_interval
+        case("bootstrap_auroc", [float(found.low), float(found.high)], positive=positive, negative=negative)
+    for levels in (3, 5):
+        positive, negative = (random.integers(levels, size=size) + shift for size, shift in ((40, 1), (60, 0)))
+        found = stats.bootstrap((positive, negative), auroc, **options).confidence_interval
+        case("bootstrap_auroc", [float(found.low), float(found.high)], positive=positive, negative=negative)
+
+
 def logistic():
     """Ridge-penalised logistic regressions: overlapping, separable, rare, on far-off scales and with a constant feature."""
     random = np.random.default_rng(31)
@@ -241,7 +286,7 @@ def logistic():
 
 def main():
     """Writes all cases, one a line."""
-    for part in (intervals, tests_of_counts, multiple_testing, detection, conformal, rank_tests, null_scales, logistic, correlations):
+    for part in (intervals, paired_intervals, tests_of_counts, multiple_testing, detection, conformal, rank_tests, null_scales, logistic, correlations, bootstraps):
         part()
     versions = {module.__name__: module.__version__ for module in (np, scipy, sklearn, statsmodels)}
     lines = ",\n".join("  " + json.dumps(case, allow_nan=False) for case in cases)

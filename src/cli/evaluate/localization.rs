@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use heatlens::models::Clip;
+use heatlens::semantics::statistics::Estimate;
 use heatlens::semantics::{
     Concepts, KindLocalization, LocalizationEvaluation, LocalizationInputs, LocalizeOptions, Oracle, Origin, Plant,
     PlantResult, SHORTFALL, Templates, Verdicts, evaluate_localization,
@@ -131,7 +132,7 @@ fn compute(args: &Args, context: &Context) -> Result<LocalizationEvaluation> {
 
 fn text(evaluation: &LocalizationEvaluation) -> String {
     let LocalizationEvaluation { images, accuracy, kinds, pure, plants, .. } = evaluation;
-    let mut text = format!("{images} images, accuracy of the intact classifier {}\n", percent(*accuracy));
+    let mut text = format!("{images} images, accuracy of the intact classifier {}\n", estimate(accuracy));
     for kind in kinds {
         text += &format!("\n{} (plants: {})\n", kind.kind, kind.plants);
         text += &confusion(kind);
@@ -208,10 +209,9 @@ fn named_row(kind: &KindLocalization) -> [String; 5] {
     let none = || "–".to_owned();
     let share =
         |oracle: Oracle| kind.named.get(oracle.name()).copied().flatten().map_or_else(none, |found| estimate(&found));
-    let concepts = match kind.concepts_found {
-        [_, 0] => none(),
-        [found, of] => format!("{found} of {of}"),
-    };
+    let [found, of] = kind.concepts_found;
+    let interval = |Estimate { low, high, .. }| format!("{found} of {of} [{}, {}]", percent(low), percent(high));
+    let concepts = Estimate::of_share(found as u64, of as u64).map_or_else(none, interval);
     let [counterfactual, zero_shot, refit] = Oracle::ALL.map(share);
     [kind.kind.clone(), counterfactual, zero_shot, refit, concepts]
 }

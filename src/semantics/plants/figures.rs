@@ -143,9 +143,9 @@ pub struct PlantResult {
     /// What was done.
     pub description: String,
     /// The variant's accuracy.
-    pub accuracy: f64,
+    pub accuracy: Estimate,
     /// The refitted aligner's R².
-    pub aligner_r2: Option<f64>,
+    pub aligner_r2: Option<Estimate>,
     /// Its errors by origin.
     pub errors: Vec<OracleRow>,
     /// The concept that was to be lost.
@@ -173,7 +173,7 @@ pub struct LocalizationEvaluation {
     /// Images whose errors were localised.
     pub images: usize,
     /// The intact classifier's accuracy on them.
-    pub accuracy: f64,
+    pub accuracy: Estimate,
     /// The options of the oracles.
     pub options: LocalizeOptions,
     /// Kind by kind.

@@ -54,7 +54,12 @@ impl Estimate {
 
     /// The share of `successes` in `n` with Wilson's 95 % interval, or `None` of nothing.
     pub fn of_share(successes: u64, n: u64) -> Option<Self> {
-        (n > 0).then(|| Self::new(successes as f64 / n as f64, wilson(successes, n, CONFIDENCE)))
+        (n > 0).then(|| Self::of_some(successes, n))
+    }
+
+    /// The same of at least one; of nothing, which isn't expected, the share is one half in [0, 1].
+    pub(crate) fn of_some(successes: u64, n: u64) -> Self {
+        Self::new(share(successes, n), wilson(successes, n, CONFIDENCE))
     }
 }
 

@@ -24,7 +24,7 @@ fn plant(kind: &str, cause: PlantedCause, errors: Vec<OracleRow>, rank: Option<u
         cause,
         seed: 0,
         description,
-        accuracy: 0.5,
+        accuracy: Estimate { value: 0.5, low: 0.4, high: 0.6 },
         aligner_r2: None,
         errors,
         lost: Some(lost),
