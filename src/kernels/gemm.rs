@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Block, CooperativeGemm, Data, Element, Kernel, Launch, Matrices, Operand, Profile, Shader, Target, Variant, Winograd, fold, pad4, params,
-    shader, size,
+    Block, CooperativeGemm, Data, Element, Kernel, Launch, Matrices, Operand, Profile, Shader, Target, Variant,
+    Winograd, fold, pad4, params, shader, size,
 };
 
 static DIRECT: Shader = shader!("gemm_direct_8", reads: 4);
@@ -39,11 +39,7 @@ struct Tile {
 }
 
 impl Tile {
-    const fn new(
-        profile: Profile,
-        [f32, f16]: [&'static Shader; 2],
-        [rows, columns4]: [usize; 2],
-    ) -> Self {
+    const fn new(profile: Profile, [f32, f16]: [&'static Shader; 2], [rows, columns4]: [usize; 2]) -> Self {
         Self { profile, f32, f16, extent: Extent { rows, columns4 } }
     }
 }
