@@ -9,6 +9,7 @@ enable wgpu_cooperative_matrix;
 // the input to f16; sums are f32.
 
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -25,6 +26,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -68,8 +71,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -83,10 +86,9 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
+    let x = row % params.out_width;
+    let y = (row / params.out_width) % params.out_height;
+    let image = row / (params.out_width * params.out_height);
     return vec3<u32>(
         x * params.stride - params.padding,
         y * params.stride - params.padding,
@@ -95,13 +97,13 @@ fn origin_of(row: u32) -> vec3<u32> {
 }
 
 // Stores 16 rows of each of the quarters that were made.
-fn store_round(first: u32, subgroups: u32, first_row: u32, first_column: u32, lane: u32) {
+fn store_round(first: u32, subgroups: u32, first_row: u32, end: u32, first_column: u32, lane: u32) {
     for (var at = lane; at < 256u; at += LANES) {
         let quarter = at / 64u;
         let row = first_row + quarter / 2u * 16u + at / 4u % 16u;
         let column = first_column + quarter % 2u * 4u + at % 4u;
         if quarter >= first && quarter < first + subgroups {
-            store(row, column, sums[at]);
+            store(row, end, column, sums[at]);
         }
     }
 }
@@ -115,16 +117,20 @@ fn main(
     @builtin(num_subgroups) subgroups: u32,
 ) {
     let column_tiles = (params.outputs4 + 7u) / 8u;
+    let tiles = (params.rows + 31u) / 32u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let first_row = (index / column_tiles) * 32u;
-    let first_column = (index % column_tiles) * 8u;
-    if first_row >= params.rows {
+    let product = index / tiles;
+    if product >= params.products {
         return;
     }
+    let first_row = product * params.rows + index % tiles / column_tiles * 32u;
+    let end = (product + 1u) * params.rows;
+    let first_column = index % column_tiles * 8u;
     for (var row = lane; row < 32u; row += LANES) {
-        origins[row] = origin_of(first_row + row);
+        origins[row] = origin_of(min(first_row + row, end - 1u));
     }
     let inner4 = params.window_height * params.window_width * params.inputs4;
+    let first_weight = product * 4u * inner4 * params.outputs4;
     let step = lane % 8u;
     for (var first = 0u; first < 4u; first += subgroups) {
         // Subgroups past the last quarter make it again and don't store it.
@@ -161,7 +167,7 @@ fn main(
                 let row = 4u * k + vector / 8u;
                 let column = first_column + vector % 8u;
                 let inside = row < 4u * inner4 && column < params.outputs4;
-                let source = select(0u, row * params.outputs4 + column, inside);
+                let source = select(0u, first_weight + row * params.outputs4 + column, inside);
                 weights[vector / 8u * 10u + vector % 8u] = select(vec4<f16>(), weight[source], inside);
             }
             workgroupBarrier();
@@ -176,7 +182,7 @@ fn main(
             coopStoreT(sum0_0, &sums[quarter * 64u + 0u * 4u], 4u);
         }
         workgroupBarrier();
-        store_round(first, subgroups, first_row + 0u, first_column, lane);
+        store_round(first, subgroups, first_row + 0u, end, first_column, lane);
         workgroupBarrier();
     }
 }

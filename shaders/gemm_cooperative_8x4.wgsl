@@ -9,6 +9,7 @@ enable wgpu_cooperative_matrix;
 // the input to f16; sums are f32.
 
 struct Params {
+    // The rows of a product.
     rows: u32,
     inputs4: u32,
     outputs4: u32,
@@ -25,6 +26,8 @@ struct Params {
     // The vec4 of output channels that the weights start at, and those of a row of the output.
     first4: u32,
     stride4: u32,
+    // How many products lie one behind another, each with weights of its own.
+    products: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -68,8 +71,8 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
     }
 }
 
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if row >= params.rows || column >= params.outputs4 {
+fn store(row: u32, end: u32, column: u32, sum: vec4<f32>) {
+    if row >= end || column >= params.outputs4 {
         return;
     }
     let channel = params.first4 + column;
@@ -83,10 +86,9 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
 
 // Index of an image's first pixel, and the image's row and column under the window's first tap (wrapping below 0).
 fn origin_of(row: u32) -> vec3<u32> {
-    let r = min(row, params.rows - 1u);
-    let x = r % params.out_width;
-    let y = (r / params.out_width) % params.out_height;
-    let image = r / (params.out_width * params.out_height);
+    let x = row % params.out_width;
+    let y = (row / params.out_width) % params.out_height;
+    let image = row / (params.out_width * params.out_height);
     return vec3<u32>(
         x * params.stride - params.padding,
         y * params.stride - params.padding,
@@ -95,13 +97,13 @@ fn origin_of(row: u32) -> vec3<u32> {
 }
 
 // Stores 8 rows of each of the quarters that were made.
-fn store_round(first: u32, subgroups: u32, first_row: u32, first_column: u32, lane: u32) {
+fn store_round(first: u32, subgroups: u32, first_row: u32, end: u32, first_column: u32, lane: u32) {
     for (var at = lane; at < 256u; at += LANES) {
         let quarter = at / 64u;
         let row = first_row + quarter / 2u * 32u + at / 8u % 8u;
         let column = first_column + quarter % 2u * 8u + at % 8u;
         if quarter >= first && quarter < first + subgroups {
-            store(row, column, vec4<f32>(sums[4u * at + 0u], sums[4u * at + 1u], sums[4u * at + 2u], sums[4u * at + 3u]));
+            store(row, end, column, vec4<f32>(sums[4u * at + 0u], sums[4u * at + 1u], sums[4u * at + 2u], sums[4u * at + 3u]));
         }
     }
 }
@@ -115,16 +117,20 @@ fn main(
     @builtin(num_subgroups) subgroups: u32,
 ) {
     let column_tiles = (params.outputs4 + 15u) / 16u;
+    let tiles = (params.rows + 63u) / 64u * column_tiles;
     let index = group.y * groups.x + group.x;
-    let first_row = (index / column_tiles) * 64u;
-    let first_column = (index % column_tiles) * 16u;
-    if first_row >= params.rows {
+    let product = index / tiles;
+    if product >= params.products {
         return;
     }
+    let first_row = product * params.rows + index % tiles / column_tiles * 64u;
+    let end = (product + 1u) * params.rows;
+    let first_column = index % column_tiles * 16u;
     for (var row = lane; row < 64u; row += LANES) {
-        origins[row] = origin_of(first_row + row);
+        origins[row] = origin_of(min(first_row + row, end - 1u));
     }
     let inner4 = params.window_height * params.window_width * params.inputs4;
+    let first_weight = product * 4u * inner4 * params.outputs4;
     let step = lane % 8u;
     for (var first = 0u; first < 4u; first += subgroups) {
         // Subgroups past the last quarter make it again and don't store it.
@@ -181,7 +187,7 @@ fn main(
                 let row = 4u * k + vector / 16u;
                 let column = first_column + vector % 16u;
                 let inside = row < 4u * inner4 && column < params.outputs4;
-                let source = select(0u, row * params.outputs4 + column, inside);
+                let source = select(0u, first_weight + row * params.outputs4 + column, inside);
                 let at = vector / 16u * 72u + vector % 16u * 4u;
                 let value = select(vec4<f16>(), weight[source], inside);
                 weights[at + 0u] = value[0];
@@ -225,7 +231,7 @@ fn main(
             coopStoreT(sum0_3, &sums[quarter * 256u + 3u * 8u], 32u);
         }
         workgroupBarrier();
-        store_round(first, subgroups, first_row + 0u, first_column, lane);
+        store_round(first, subgroups, first_row + 0u, end, first_column, lane);
         workgroupBarrier();
         if first + subgroup < 4u {
             coopStoreT(sum1_0, &sums[quarter * 256u + 0u * 8u], 32u);
@@ -234,7 +240,7 @@ fn main(
             coopStoreT(sum1_3, &sums[quarter * 256u + 3u * 8u], 32u);
         }
         workgroupBarrier();
-        store_round(first, subgroups, first_row + 8u, first_column, lane);
+        store_round(first, subgroups, first_row + 8u, end, first_column, lane);
         workgroupBarrier();
         if first + subgroup < 4u {
             coopStoreT(sum2_0, &sums[quarter * 256u + 0u * 8u], 32u);
@@ -243,7 +249,7 @@ fn main(
             coopStoreT(sum2_3, &sums[quarter * 256u + 3u * 8u], 32u);
         }
         workgroupBarrier();
-        store_round(first, subgroups, first_row + 16u, first_column, lane);
+        store_round(first, subgroups, first_row + 16u, end, first_column, lane);
         workgroupBarrier();
         if first + subgroup < 4u {
             coopStoreT(sum3_0, &sums[quarter * 256u + 0u * 8u], 32u);
@@ -252,7 +258,7 @@ fn main(
             coopStoreT(sum3_3, &sums[quarter * 256u + 3u * 8u], 32u);
         }
         workgroupBarrier();
-        store_round(first, subgroups, first_row + 24u, first_column, lane);
+        store_round(first, subgroups, first_row + 24u, end, first_column, lane);
         workgroupBarrier();
     }
 }
