@@ -11,6 +11,15 @@ use tempfile::{Builder, TempDir};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Makes the folder that a file is to lie in, where it's missing.
+///
+/// # Errors
+/// [`ErrorKind::Io`] naming the folder.
+pub fn create_parent(file: &Path) -> Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
+}
+
 /// Writes the file at `path` by `content`, replacing what was there only once all of it is on disk.
 ///
 /// A link is followed, and a device or pipe (`/dev/stdout`, say) is written to directly: it can't be replaced.

@@ -8,7 +8,7 @@ use heatlens::semantics::{AttackMethod, AttackOptions, AttackReport, attack};
 
 use super::Context;
 use super::args::{ImageArgs, check_output_folder, class_names, labelled};
-use super::output::{Align, Outcome, estimate, table};
+use super::output::{Align, Outcome, estimate, or_dash, table};
 
 /// Attack the images that a classifier reads correctly, by forward passes alone, for build's --attacked
 ///
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
 fn text(report: &AttackReport) -> String {
     let AttackReport { options, images, attacked, by_queries, .. } = report;
     let shares = [report.accuracy, report.robust_accuracy, report.success];
-    let [accuracy, robust, success] = shares.map(|share| share.as_ref().map_or_else(|| "–".to_owned(), estimate));
+    let [accuracy, robust, success] = shares.map(|share| or_dash(share.as_ref(), estimate));
     let mut text = format!(
         "{images} images; {} are read correctly and were attacked, ε = {}/255\naccuracy         {accuracy}\nafter the attack \
          {robust}\nattacks succeed  {success}",

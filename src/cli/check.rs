@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::args::check_output;
-use super::output::{Outcome, estimate};
+use super::output::{Outcome, estimate, or_dash};
 
 /// Check named properties over concepts on the images of a bundle, for use in continuous integration
 ///
@@ -94,7 +94,7 @@ fn check_text(check: &CheckResult) -> String {
         CheckVerdict::Fail => "FAIL",
         CheckVerdict::Unsupported => "FAIL (too few images)",
     };
-    let share = check.share.as_ref().map_or_else(|| "–".to_owned(), estimate);
+    let share = or_dash(check.share.as_ref(), estimate);
     let mut text = format!("{verdict}  {name}\n  for {scope}: {formula}\n  {share}, {satisfied} of {n}; {bound}");
     if let Some(vacuous) = check.vacuous.filter(|vacuous| *vacuous > 0) {
         text += &format!("; of {vacuous} the premise doesn't hold");

@@ -7,7 +7,7 @@ use heatlens::{Bundle, Result};
 
 use super::Context;
 use super::args::share;
-use super::output::{Align, Outcome, estimate, percent, table};
+use super::output::{Align, Outcome, estimate, or_dash, percent, table};
 
 /// Compare two bundles on the images that both hold: accuracy, recall of each class, and which concepts changed their order
 ///
@@ -66,7 +66,7 @@ fn text(drift: &Drift) -> String {
         );
     }
     text += &format!("accuracy  {}, p = {:.3}\n", change(accuracy), accuracy.p);
-    let share = drift.drift.as_ref().map_or_else(|| "–".to_owned(), estimate);
+    let share = or_dash(drift.drift.as_ref(), estimate);
     text += &format!("drift     {share} of the comparisons between concepts came out otherwise\n\n");
     let header = [
         ("class", Align::Left),

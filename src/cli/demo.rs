@@ -14,7 +14,7 @@ use heatlens::{Bundle, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::output::{Align, Outcome, estimate, figure, percent, table};
+use super::output::{Align, Outcome, estimate, figure, or_dash, percent, table};
 use super::{align, build, calibrate, evaluate, localize, report};
 
 /// Run the whole method on the drawn pictures that come with heatlens, and write a report
@@ -262,7 +262,7 @@ fn text(story: &Story) -> String {
         );
     }
 
-    let rejects = evaluation.kept.false_rejects.map_or_else(|| "–".to_owned(), |found| estimate(&found));
+    let rejects = or_dash(evaluation.kept.false_rejects.as_ref(), estimate);
     text += &format!(
         "\nWHOM TO TRUST        {}; calibrated for {} false rejects, {} on test pictures\n",
         evaluation.method,
@@ -278,7 +278,7 @@ fn text(story: &Story) -> String {
     for kind in evaluation.kinds.iter().filter(|kind| kind.failed_attacks > 0 || kind.kind.starts_with("eps")) {
         let tried = kind.defects + kind.failed_attacks;
         let share = Estimate::of_share(kind.defects as u64, tried as u64);
-        let share = share.map_or_else(|| "–".to_owned(), |share| estimate(&share));
+        let share = or_dash(share.as_ref(), estimate);
         text += &format!(
             "  {}: {} of {tried} attacks on correctly classified pictures succeed ({share})\n",
             kind.kind, kind.defects
@@ -303,9 +303,7 @@ fn contestants<'a>(method: &Method, kind: &'a KindResult) -> [Option<&'a MethodR
 /// What the filter and the softmax catch of one kind of defect.
 fn caught_row(method: &Method, kind: &KindResult) -> [String; 4] {
     let [own, _, softmax] = contestants(method, kind);
-    let caught = |method: Option<&MethodResult>| {
-        method.and_then(|method| method.detected).map_or_else(|| "–".to_owned(), |found| estimate(&found))
-    };
+    let caught = |method: Option<&MethodResult>| or_dash(method.and_then(|method| method.detected.as_ref()), estimate);
     [format!("  {}", kind.kind), kind.defects.to_string(), caught(own), caught(softmax)]
 }
 
@@ -315,6 +313,6 @@ fn ranking_row(method: &Method, kind: &KindResult) -> [String; 5] {
     let ranked = ["the filter", "its heatmap", "max softmax"].into_iter().zip(found);
     let known = ranked.filter_map(|(name, auroc)| Some((name, auroc?.value)));
     let best = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
-    let [own, heatmap, softmax] = found.map(|auroc| auroc.map_or_else(|| "–".to_owned(), |auroc| figure(&auroc)));
+    let [own, heatmap, softmax] = found.map(|auroc| or_dash(auroc.as_ref(), figure));
     [format!("  {}", kind.kind), own, heatmap, softmax, best.map_or("–", |(name, _)| name).to_owned()]
 }

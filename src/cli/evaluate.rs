@@ -13,7 +13,7 @@ use heatlens::{Error, Filter, Result, files};
 
 use super::Context;
 use super::args::{Attacked, ImageArgs, attacked, check_output, labelled, name_mismatch};
-use super::output::{Align, Outcome, estimate, figure, percent, table};
+use super::output::{Align, Outcome, estimate, figure, or_dash, percent, table};
 
 mod localization;
 
@@ -117,10 +117,10 @@ fn text(evaluation: &Evaluation) -> String {
     let mut text = format!("{method}; {images} images, accuracy {}\n", estimate(accuracy));
     text += &format!(
         "false rejects {} (promised: at most {} on average); {} of the images are kept, accuracy on them {}\n",
-        share(kept.false_rejects),
+        or_dash(kept.false_rejects.as_ref(), estimate),
         percent(*promised_false_rejects),
         estimate(&kept.coverage),
-        share(kept.accuracy),
+        or_dash(kept.accuracy.as_ref(), estimate),
     );
     for kind in &evaluation.kinds {
         let KindResult { kind, defects, sound, failed_attacks, methods } = kind;
@@ -148,15 +148,6 @@ fn text(evaluation: &Evaluation) -> String {
         text += &format!("note: {notice}\n");
     }
     text
-}
-
-fn share(found: Option<Estimate>) -> String {
-    found.map_or_else(|| "–".to_owned(), |found| estimate(&found))
-}
-
-/// A figure with its interval, if there is one.
-fn known(found: Option<Estimate>) -> String {
-    found.map_or_else(|| "–".to_owned(), |found| figure(&found))
 }
 
 /// The method's name; the filter's is marked.
@@ -191,10 +182,10 @@ fn method_row(result: &MethodResult) -> [String; 5] {
     let detection = result.detection.as_ref();
     [
         name(&result.method, result.role),
-        known(detection.map(|found| found.auroc)),
-        known(detection.map(|found| found.aupr)),
-        known(detection.map(|found| found.fpr95)),
-        share(result.detected),
+        or_dash(detection.map(|found| &found.auroc), figure),
+        or_dash(detection.map(|found| &found.aupr), figure),
+        or_dash(detection.map(|found| &found.fpr95), figure),
+        or_dash(result.detected.as_ref(), estimate),
     ]
 }
 
@@ -212,5 +203,10 @@ fn selective_row(result: &MethodResult) -> Option<[String; 7]> {
 
 fn kept_row(result: &SelectiveResult) -> Option<[String; 4]> {
     let Kept { coverage, accuracy, false_rejects } = result.kept?;
-    Some([name(&result.method, result.role), share(false_rejects), estimate(&coverage), share(accuracy)])
+    Some([
+        name(&result.method, result.role),
+        or_dash(false_rejects.as_ref(), estimate),
+        estimate(&coverage),
+        or_dash(accuracy.as_ref(), estimate),
+    ])
 }

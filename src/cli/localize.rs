@@ -11,7 +11,7 @@ use heatlens::{Bundle, Result};
 
 use super::Context;
 use super::args::finite;
-use super::output::{Align, Outcome, estimate, table};
+use super::output::{Align, Outcome, estimate, or_dash, table};
 
 /// Tell for each misclassified image whether the encoder lost its meaning or the head misread it
 ///
@@ -118,7 +118,7 @@ fn text(localization: &Localization) -> String {
 fn verdict_row(class: &ClassTally) -> [String; 6] {
     let Tally { n, head, encoder, undetermined, ref agreement, .. } = class.tally;
     let [n, head, encoder, undetermined] = [n, head, encoder, undetermined].map(|count| count.to_string());
-    let agreement = agreement.share().map_or_else(|| "–".to_owned(), |share| estimate(&share));
+    let agreement = or_dash(agreement.share().as_ref(), estimate);
     [class.class.clone(), n, head, encoder, undetermined, agreement]
 }
 

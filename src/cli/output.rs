@@ -108,6 +108,11 @@ pub(crate) fn figure(found: &Estimate) -> String {
     format!("{value:.3} [{low:.3}, {high:.3}]")
 }
 
+/// What `write` makes of an estimate; a dash where there is none.
+pub(crate) fn or_dash(found: Option<&Estimate>, write: fn(&Estimate) -> String) -> String {
+    found.map_or_else(|| "–".to_owned(), write)
+}
+
 /// Where the text of a table's column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {

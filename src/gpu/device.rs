@@ -309,16 +309,16 @@ impl Shared {
     /// The buffer of a parameter or a block of it, uploaded if it isn't there yet. Those that no layer holds any more are
     /// dropped.
     pub(super) fn upload(&self, stored: Stored<'_>, block: Option<&Block>) -> wgpu::Buffer {
-        let parameter = stored.parameter;
+        let parameter = stored.parameter();
         let mut uploads = lock(&self.uploads);
         uploads.retain(|_, upload| (upload.is_alive)());
         let entry = uploads.entry((stored.key(), block.cloned())).or_insert_with(|| {
-            let values = stored.values();
-            let bytes = match block {
-                Some(block) => Cow::Owned(block.cut(&values, parameter.data().element().bytes() as usize)),
-                None => values,
-            };
-            Upload { buffer: self.filled_buffer(parameter.name(), &bytes), is_alive: Box::new(parameter.liveness()) }
+            let element = stored.operand().element.bytes() as usize;
+            let buffer = stored.with_values(|values| {
+                let bytes = block.map_or(Cow::Borrowed(values), |block| Cow::Owned(block.cut(values, element)));
+                self.filled_buffer(parameter.name(), &bytes)
+            });
+            Upload { buffer, is_alive: Box::new(parameter.liveness()) }
         });
         entry.buffer.clone()
     }

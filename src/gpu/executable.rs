@@ -10,7 +10,7 @@ use super::outputs::Outputs;
 use super::pipeline::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Block, Element, Launch};
-use crate::plan::{Dispatch, Memory, Plan, Source, Value, Var};
+use crate::plan::{Dispatch, Memory, Plan, Source, Stored, Value, Var};
 
 /// Operations after which a run on hardware is cut into another submission, so that no operating system's watchdog
 /// takes it for a hang: a fifth of a second at 500 GFLOP/s.
@@ -124,12 +124,14 @@ impl Device {
         let (uniforms, offsets) = self.uniforms(parts.iter().map(|part| &part.launch));
         let bind = |(part, (pipeline, (offset, size))): (&Part<'_>, (Arc<Pipeline>, (u64, u64)))| {
             let Part { dispatch, launch, flops, block } = part;
+            let upload = |operand: usize, stored: Stored<'_>| {
+                let block = block.as_ref().filter(|(cut, _)| *cut == operand).map(|(_, block)| block);
+                shared.upload(stored, block)
+            };
             let buffer = |(operand, source): (usize, &Source)| match source {
                 Source::Var(var) => buffers[slots.slot_of[var.0]].clone(),
-                Source::Parameter(_) | Source::Winograd(_) => {
-                    let block = block.as_ref().filter(|(cut, _)| *cut == operand).map(|(_, block)| block);
-                    shared.upload(source.stored().expect("it is a parameter"), block)
-                }
+                Source::Parameter(parameter) => upload(operand, Stored::packed(parameter)),
+                Source::Winograd(parameter) => upload(operand, Stored::in_winograd_basis(parameter)),
                 Source::Constant(words) => shared.filled_buffer("constants", bytemuck::cast_slice(words)),
             };
             let sources: Vec<wgpu::Buffer> = dispatch

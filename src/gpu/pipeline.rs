@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::device::{Shared, lock};
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{create_parent, write_atomic};
 use crate::kernels::{Launch, Shader};
 
 /// A compiled kernel with the layout of its bindings.
@@ -89,9 +89,7 @@ impl Pipelines {
         let mut written = lock(&kept.written);
         if data.is_some() && *written != data {
             let bytes = data.as_deref().unwrap_or_default();
-            if let Some(folder) = kept.file.parent() {
-                std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-            }
+            create_parent(&kept.file)?;
             write_atomic(&kept.file, |file| file.write_all(bytes).map_err(|e| Error::io(&kept.file, e)))?;
             *written = data;
         }

@@ -11,7 +11,7 @@ use super::adapter::AdapterSummary;
 use super::device::Device;
 use super::executable::Executable;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{create_parent, write_atomic};
 use crate::kernels::{Gemm, Kernel, Profile, Target, Variant};
 use crate::plan::Plan;
 
@@ -95,7 +95,7 @@ impl Tuning {
             return Ok(Self { least_workgroups, origin: TuningOrigin::Kept });
         }
         let least_workgroups = measure(device)?;
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        create_parent(&file)?;
         write_atomic(&file, |out| {
             let kept = Kept { adapter: device.summary().to_string(), least_workgroups };
             serde_json::to_writer_pretty(out, &kept).map_err(|e| Error::io(&file, e.into()))

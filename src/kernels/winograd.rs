@@ -102,6 +102,34 @@ pub(crate) fn winograd_weights(packed: &[f32]) -> Vec<f32> {
     weights
 }
 
+/// The tiles of some images: 2×2 outputs each.
+struct Tiling {
+    images: Range<usize>,
+    /// Tiles of an image, down and across.
+    down: usize,
+    across: usize,
+}
+
+impl Tiling {
+    fn new(images: &Range<usize>, height: usize, width: usize) -> Self {
+        Self { images: images.clone(), down: height.div_ceil(2), across: width.div_ceil(2) }
+    }
+
+    fn tiles(&self) -> usize {
+        self.images.len() * self.down * self.across
+    }
+
+    /// A launch with `rows` workgroups of 8 lanes, which lie along the channels, for each row of tiles. The parameters are the padded
+    /// channels, those that are the kernel's own, and the tiles.
+    fn launch(&self, shader: &'static Shader, channels: usize, own: &[u32], rows: usize) -> Launch {
+        let channels = pad4(channels);
+        let tile_rows = self.images.len() * self.down;
+        let tiles = [self.down, self.across, self.images.start, tile_rows].map(size);
+        let params = params(&[&[size(channels)], own, &tiles].concat());
+        Launch { shader, constants: Vec::new(), params, grid: fold(rows * tile_rows * channels.div_ceil(8)) }
+    }
+}
+
 /// Pixels in the basis: 16 matrices `[tiles, channels]`, tiles of 4×4 pixels being two apart.
 #[derive(Debug, Clone)]
 pub struct WinogradInput {
@@ -120,16 +148,14 @@ pub struct WinogradInput {
 }
 
 impl WinogradInput {
-    /// Tiles of an image, down and across.
-    fn tiles_of_one(&self) -> (usize, usize) {
-        let tiles = |extent: usize| (extent + 2 * self.padding - 2).div_ceil(2);
-        (tiles(self.height), tiles(self.width))
+    fn tiling(&self) -> Tiling {
+        let outputs = |extent: usize| extent + 2 * self.padding - 2;
+        Tiling::new(&self.images, outputs(self.height), outputs(self.width))
     }
 
     /// Tiles of the images.
     pub fn tiles(&self) -> usize {
-        let (down, across) = self.tiles_of_one();
-        self.images.len() * down * across
+        self.tiling().tiles()
     }
 }
 
@@ -156,26 +182,14 @@ impl Kernel for WinogradInput {
     }
 
     fn launch(&self, _: Profile) -> Launch {
-        let (down, across) = self.tiles_of_one();
-        let channels = pad4(self.channels);
-        let tile_rows = self.images.len() * down;
-        let params = params(&[
-            size(channels),
-            size(self.height),
-            size(self.width),
-            size(self.padding),
-            size(down),
-            size(across),
-            size(self.images.start),
-            size(tile_rows),
-        ]);
-        Launch { shader: &INPUT, constants: Vec::new(), params, grid: fold(4 * tile_rows * channels.div_ceil(8)) }
+        let own = [self.height, self.width, self.padding].map(size);
+        self.tiling().launch(&INPUT, self.channels, &own, 4)
     }
 
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
         let input = reads[0].f32();
         let channels = pad4(self.channels);
-        let (down, across) = self.tiles_of_one();
+        let Tiling { down, across, .. } = self.tiling();
         let mut output = vec![0.0; self.output().len];
         let matrix = self.tiles() * channels;
         let tiles = super::gemm::positions(self.images.len(), down, across).enumerate();
@@ -216,13 +230,8 @@ pub struct WinogradOutput {
 }
 
 impl WinogradOutput {
-    fn tiles_of_one(&self) -> (usize, usize) {
-        (self.height.div_ceil(2), self.width.div_ceil(2))
-    }
-
-    fn tiles(&self) -> usize {
-        let (down, across) = self.tiles_of_one();
-        self.images.len() * down * across
+    fn tiling(&self) -> Tiling {
+        Tiling::new(&self.images, self.height, self.width)
     }
 }
 
@@ -238,7 +247,7 @@ impl Kernel for WinogradOutput {
     fn reads(&self) -> Vec<Operand> {
         let channels = pad4(self.channels);
         vec![
-            Operand::f32(PRODUCTS * self.tiles() * channels),
+            Operand::f32(PRODUCTS * self.tiling().tiles() * channels),
             Operand::f32(channels),
             Operand::f32(if self.residual { self.output().len } else { channels }),
         ]
@@ -249,33 +258,20 @@ impl Kernel for WinogradOutput {
     }
 
     fn flops(&self) -> u64 {
-        (28 * self.tiles() * pad4(self.channels)) as u64
+        (28 * self.tiling().tiles() * pad4(self.channels)) as u64
     }
 
     fn launch(&self, _: Profile) -> Launch {
-        let (down, across) = self.tiles_of_one();
-        let channels = pad4(self.channels);
-        let tile_rows = self.images.len() * down;
-        let params = params(&[
-            size(channels),
-            size(self.height),
-            size(self.width),
-            u32::from(self.relu),
-            u32::from(self.residual),
-            size(down),
-            size(across),
-            size(self.images.start),
-            size(tile_rows),
-        ]);
-        Launch { shader: &OUTPUT, constants: Vec::new(), params, grid: fold(2 * tile_rows * channels.div_ceil(8)) }
+        let own = [size(self.height), size(self.width), u32::from(self.relu), u32::from(self.residual)];
+        self.tiling().launch(&OUTPUT, self.channels, &own, 2)
     }
 
     /// What isn't written is 0.
     fn reference(&self, reads: &[Data<'_>]) -> Vec<f64> {
         let [input, bias, residual] = [reads[0].f32(), reads[1].f32(), reads[2].f32()];
         let channels = pad4(self.channels);
-        let (down, across) = self.tiles_of_one();
-        let matrix = self.tiles() * channels;
+        let Tiling { down, across, .. } = self.tiling();
+        let matrix = self.tiling().tiles() * channels;
         let mut output = vec![0.0; self.output().len];
         for (image, y, x) in super::gemm::positions(self.images.len(), self.height, self.width) {
             let tile = (image * down + y / 2) * across + x / 2;

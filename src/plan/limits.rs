@@ -64,7 +64,7 @@ impl Plan {
                 let has_parts = || dispatch.kernel.split(Profile::Hardware, operand, limits.binding).is_some();
                 if stored.bytes() > limits.binding && !has_parts() {
                     let what =
-                        format!("tensor {}, which {} needs whole,", stored.parameter.name(), dispatch.kernel.name());
+                        format!("tensor {}, which {} needs whole,", stored.parameter().name(), dispatch.kernel.name());
                     fits(&what, stored.bytes(), limits.binding, "can be bound at once")?;
                 }
             }

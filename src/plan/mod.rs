@@ -20,7 +20,6 @@ mod limits;
 mod lowering;
 mod verbs;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -85,7 +84,7 @@ pub enum Source {
     Parameter(Parameter),
     /// The weights of a 3×3 convolution, a layer's parameter, in Winograd's basis.
     Winograd(Parameter),
-    /// Constant words of the plan itself (row lists, chunk tables, zeros).
+    /// Constant integers of the plan itself (row lists, chunk tables), or zeros.
     Constant(Arc<Vec<u32>>),
 }
 
@@ -93,8 +92,8 @@ impl Source {
     /// The parameter as a device keeps it.
     pub fn stored(&self) -> Option<Stored<'_>> {
         match self {
-            Self::Parameter(parameter) => Some(Stored { parameter, in_winograd_basis: false }),
-            Self::Winograd(parameter) => Some(Stored { parameter, in_winograd_basis: true }),
+            Self::Parameter(parameter) => Some(Stored::packed(parameter)),
+            Self::Winograd(parameter) => Some(Stored::in_winograd_basis(parameter)),
             Self::Var(_) | Self::Constant(_) => None,
         }
     }
@@ -103,10 +102,8 @@ impl Source {
 /// A parameter as a device keeps it.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
-    /// The layer's parameter.
-    pub parameter: &'a Parameter,
-    /// Whether it is kept in Winograd's basis.
-    pub in_winograd_basis: bool,
+    parameter: &'a Parameter,
+    is_in_basis: bool,
 }
 
 /// What tells the parameters of a device apart.
@@ -114,35 +111,41 @@ pub struct Stored<'a> {
 pub struct StoredKey(usize, bool);
 
 impl<'a> Stored<'a> {
+    /// As the layer packs it.
+    pub fn packed(parameter: &'a Parameter) -> Self {
+        Self { parameter, is_in_basis: false }
+    }
+
+    /// The weights of a 3×3 convolution in Winograd's basis.
+    pub fn in_winograd_basis(parameter: &'a Parameter) -> Self {
+        Self { parameter, is_in_basis: true }
+    }
+
+    /// The layer's parameter.
+    pub fn parameter(self) -> &'a Parameter {
+        self.parameter
+    }
+
     /// What tells it apart from any other.
     pub fn key(self) -> StoredKey {
-        StoredKey(self.parameter.key(), self.in_winograd_basis)
+        StoredKey(self.parameter.key(), self.is_in_basis)
     }
 
-    /// The number of elements.
-    pub fn len(self) -> usize {
-        let len = self.parameter.data().len();
-        if self.in_winograd_basis { len / 9 * 16 } else { len }
-    }
-
-    /// Whether there are no elements.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
+    /// Its elements.
+    pub fn operand(self) -> Operand {
+        let data = self.parameter.data();
+        Operand { element: data.element(), len: if self.is_in_basis { data.len() / 9 * 16 } else { data.len() } }
     }
 
     /// The size.
     pub fn bytes(self) -> u64 {
-        self.parameter.data().element().bytes() * self.len() as u64
+        self.operand().bytes()
     }
 
-    /// The values as they lie in memory.
-    pub fn values(self) -> Cow<'a, [u8]> {
+    /// Hands the values, as they lie in memory, to `take`.
+    pub fn with_values<T>(self, take: impl FnOnce(&[u8]) -> T) -> T {
         let data = self.parameter.data();
-        if self.in_winograd_basis {
-            Cow::Owned(bytemuck::cast_slice(&winograd_weights(data.f32())).to_vec())
-        } else {
-            Cow::Borrowed(data.bytes())
-        }
+        if self.is_in_basis { take(bytemuck::cast_slice(&winograd_weights(data.f32()))) } else { take(data.bytes()) }
     }
 }
 
@@ -242,7 +245,7 @@ impl Plan {
 
     /// All distinct parameters, in order of first use.
     pub fn parameters(&self) -> Vec<Parameter> {
-        self.stored().map(|stored| stored.parameter.clone()).collect()
+        self.stored().map(|stored| stored.parameter().clone()).collect()
     }
 
     /// All distinct parameters as a device keeps them, in order of first use.
@@ -288,11 +291,13 @@ impl Plan {
         for (index, (operand, source)) in expected.iter().zip(&reads).enumerate() {
             let given = match source {
                 Source::Var(var) => Operand { element: self.values[var.0].element, len: self.values[var.0].len },
-                Source::Constant(words) => Operand { len: words.len(), ..*operand },
-                Source::Parameter(parameter) | Source::Winograd(parameter) => {
-                    let len = source.stored().map_or(0, Stored::len);
-                    Operand { element: parameter.data().element(), len }
+                Source::Parameter(parameter) => Stored::packed(parameter).operand(),
+                Source::Winograd(parameter) => Stored::in_winograd_basis(parameter).operand(),
+                // Zeros are zeros in f32 as well.
+                Source::Constant(words) if operand.element == Element::F32 && words.iter().all(|&word| word == 0) => {
+                    Operand::f32(words.len())
                 }
+                Source::Constant(words) => Operand::u32(words.len()),
             };
             assert_eq!(*operand, given, "{}: operand {index}", kernel.name());
         }

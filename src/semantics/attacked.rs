@@ -7,7 +7,7 @@ use super::align::tell;
 use super::attack::originals;
 use super::build::{BuildInputs, BuildOptions, Scorer, classes_of};
 use super::bundle::{AttackedSamples, Samples};
-use super::forward::{Collected, Pass, run_images};
+use super::forward::{Collected, Pass, add_dispatches, run_images};
 use super::manifest::AttackSummary;
 use super::overlap::Given;
 use super::sets::Attacks;
@@ -59,9 +59,7 @@ pub(crate) fn attacked(
         };
         let mut collected = run_images(device, &pass, &images.samples, &options.run, observer)?;
         tell(&collected, observer);
-        for (kernel, count) in &collected.dispatches {
-            *results.dispatches.entry(kernel.clone()).or_default() += count;
-        }
+        add_dispatches(&mut results.dispatches, &collected.dispatches);
         if collected.indices.is_empty() {
             // A shard may hold no original of this set.
             results.summaries.push(AttackSummary { name: name.clone(), ..AttackSummary::default() });

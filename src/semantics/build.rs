@@ -9,7 +9,7 @@ use super::bundle::{Bundle, ClassCounts, Samples};
 use super::class_prompts;
 use super::concepts::{Concepts, Templates};
 use super::counting::count_maps;
-use super::forward::{Collected, Pass, RunOptions, run_images, text_directions};
+use super::forward::{Collected, Pass, RunOptions, add_dispatches, run_images, text_directions};
 use super::heatmap::{Counts, MINIMUM_SUPPORT};
 use super::journal::Journal;
 use super::manifest::{Manifest, ModelIdentity, SCHEMA, TIE_TOLERANCE, hash, json};
@@ -186,9 +186,7 @@ pub(super) fn build(
     let sets = Sets::new(&samples.labels, &samples.predictions, inputs.classes.len())?;
     let mut check = |given: &[Given<'_>], set: &str| used.refuse(given, Some(set), &mut note);
     let attacks = attacked(device, &scorer, inputs, options, &samples, &mut check, observer)?;
-    for (kernel, count) in &attacks.dispatches {
-        *dispatches.entry(kernel.clone()).or_default() += count;
-    }
+    add_dispatches(&mut dispatches, &attacks.dispatches);
     let concepts = inputs.concepts.count();
     let kinds = 3 + u64::from(!options.attacked.is_empty());
     let stores_counts = kinds * (inputs.classes.len() * concepts * concepts) as u64 <= options.stored_cells;

@@ -94,9 +94,14 @@ impl Collected {
         for (name, values) in other.integers {
             self.integers.entry(name).or_default().extend(values);
         }
-        for (kernel, count) in other.dispatches {
-            *self.dispatches.entry(kernel).or_default() += count;
-        }
+        add_dispatches(&mut self.dispatches, &other.dispatches);
+    }
+}
+
+/// Adds each kernel's dispatches to those that there are.
+pub(super) fn add_dispatches(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
+    for (kernel, count) in more {
+        *sum.entry(kernel.clone()).or_default() += count;
     }
 }
 

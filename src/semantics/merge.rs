@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::bundle::{AttackedSamples, Bundle, ClassCounts, Samples};
+use super::forward::add_dispatches;
 use super::heatmap::Counts;
 use super::manifest::{Manifest, ModelIdentity, SCHEMA, differing_makers, first_difference};
 use crate::dataset::ContentHash;
@@ -147,9 +148,7 @@ fn manifest(bundles: &[Bundle], samples: &Samples) -> Manifest {
     let least = |pick: fn(&Manifest) -> &Path| all.iter().map(|manifest| pick(manifest)).min().unwrap_or(pick(first));
     let model = |identity: &ModelIdentity, path: &Path| ModelIdentity { path: path.to_owned(), ..identity.clone() };
     let mut dispatches: BTreeMap<String, u64> = BTreeMap::new();
-    for (kernel, count) in all.iter().flat_map(|manifest| &manifest.dispatches) {
-        *dispatches.entry(kernel.clone()).or_default() += count;
-    }
+    all.iter().for_each(|manifest| add_dispatches(&mut dispatches, &manifest.dispatches));
     let mut attacks = first.attacks.clone();
     for manifest in &all[1..] {
         for (sum, more) in attacks.iter_mut().zip(&manifest.attacks) {

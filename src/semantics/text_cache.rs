@@ -6,13 +6,13 @@
 //! A row in it is found by the hash of its token ids.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::container::Container;
 use super::manifest::hash;
 use crate::dataset::ContentHash;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::create_parent;
 use crate::gpu::Device;
 use crate::models::Clip;
 use crate::plan::Plan;
@@ -90,9 +90,7 @@ impl TextCache {
         let bytes: Vec<u8> = keys.iter().flat_map(|key| key.0).collect();
         container.insert("keys", &[keys.len(), 32], &bytes);
         container.insert("embeddings", &[keys.len(), columns], &embeddings);
-        if let Some(folder) = self.file.parent() {
-            fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
+        create_parent(&self.file)?;
         container.save(&self.file)
     }
 }

@@ -26,7 +26,7 @@ use super::manifest::preprocess_hash;
 use super::statistics::Estimate;
 use crate::dataset::{ContentHash, Dataset, Sample};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::write_atomic;
+use crate::files::{create_parent, write_atomic};
 use crate::gpu::{Device, Input};
 use crate::image::{DecodeOptions, Rgb8, decode_bytes};
 use crate::models::Classifier;
@@ -286,8 +286,7 @@ fn decoded(sample: &Sample, run: &RunOptions) -> Result<Rgb8> {
 }
 
 fn write_picture(path: &Path, picture: &Rgb8) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    create_parent(path)?;
     write_atomic(path, |file| {
         let [width, height] = [picture.width, picture.height].map(|edge| edge as u32);
         PngEncoder::new(file).write_image(&picture.data, width, height, ExtendedColorType::Rgb8).map_err(|e| {
