@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use heatlens::gpu::DeviceOptions;
 use heatlens::kernels::{Profile, cases};
+use heatlens::models::common_plan;
 use heatlens::semantics::{
     CalibrateOptions, Distance, FilterFile, Fraction, LocalizeOptions, RunOptions, ScoreMode, Stratum, reference,
 };
 use heatlens::weights::Precision;
-use heatlens::{Aligner, Bundle, Device, Filter, Result, Silent};
+use heatlens::{Aligner, Bundle, Device, ErrorKind, Filter, Result, Silent};
 use support::demo::Demo;
 
 /// The demo, and a folder to write to.
@@ -136,6 +137,17 @@ fn every_kernel_runs_and_none_can_be_wrong_unseen() {
 }
 
 /// Stored counts follow exactly from the stored scores; the filter's scores lie within 1e-4 of what those give.
+#[test]
+fn a_shader_that_does_not_compile_is_refused_when_it_is_prepared() {
+    let plan = common_plan(Precision::F32);
+    let shader = plan.dispatches()[0].kernel.launch(Device::best().unwrap().profile()).shader.label;
+    let replaced_shaders = BTreeMap::from([(shader.to_owned(), "not a shader".to_owned())]);
+    let device = Device::open(&DeviceOptions { replaced_shaders, ..DeviceOptions::default() }).unwrap();
+    let error = device.prepare(&plan).unwrap_err();
+    assert!(error.kind() == ErrorKind::Device && error.to_string().contains(shader), "{error}");
+    Device::best().unwrap().prepare(&plan).unwrap();
+}
+
 #[test]
 fn counts_and_the_filters_scores_follow_from_the_stored_scores() {
     let story = Story { demo: Demo::open(), folder: tempfile::tempdir().unwrap() };

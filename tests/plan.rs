@@ -1,11 +1,12 @@
 //! Recorded plans: shapes, work, and which values share memory. No GPU is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use heatlens::kernels::Profile;
 use heatlens::layers::{Activation, BatchNorm, Conv2d, ConvOptions, LayerNorm, Linear};
-use heatlens::models::{Classifier, Clip};
+use heatlens::models::{Architecture, Classifier, Clip, common_plan};
 use heatlens::plan::{Shape, Source};
+use heatlens::weights::Precision;
 use heatlens::{Plan, Silent, Tensor, Var};
 use proptest::prelude::*;
 
@@ -166,7 +167,7 @@ fn pipelines_are_few() {
     let of = |plans: &[&Plan], profile| {
         let dispatches = plans.iter().flat_map(|plan| plan.dispatches());
         let launches = dispatches.map(|dispatch| dispatch.kernel.launch(profile));
-        launches.map(|l| (l.shader.label, l.constants)).collect::<std::collections::BTreeSet<_>>().len()
+        launches.map(|l| (l.shader.label, l.constants)).collect::<BTreeSet<_>>().len()
     };
     let [image, text] = clip(1);
     for profile in Profile::ALL {
@@ -174,6 +175,25 @@ fn pipelines_are_few() {
         assert!(of(&[&narrow_resnet50(1).lowered(profile)], profile) <= 12);
         assert!(of(&[&classifier(1)], profile) <= 12);
         assert!(of(&[&image, &text], profile) <= 16);
+    }
+}
+
+/// What is prepared before a model is read is what the model then runs.
+#[test]
+fn the_common_plan_has_a_pipeline_of_every_network() {
+    for precision in [Precision::F32, Precision::F16] {
+        let common = common_plan(precision);
+        for name in ["resnet18", "resnet50", "vit-b-32", "vit-b-32-text"] {
+            let network = name.parse::<Architecture>().unwrap().load_in(None, precision).unwrap().record(1).unwrap();
+            for profile in [Profile::Software, Profile::SoftwareSubgroups] {
+                let shaders = |plan: &Plan| -> BTreeSet<&str> {
+                    let plan = plan.lowered(profile);
+                    plan.dispatches().iter().map(|dispatch| dispatch.kernel.launch(profile).shader.label).collect()
+                };
+                let common = shaders(&common);
+                assert!(common.len() == 1 && common.is_subset(&shaders(&network)), "{name}, {precision}, {profile:?}");
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::peak::{Peak, Peaks};
 use super::sample::{Sample, in_turns, timed, wrong};
 use crate::error::Result;
 use crate::gpu::{Device, Input};
-use crate::models::{Architecture, SampleSize, Samples};
+use crate::models::{Architecture, SampleSize, Samples, common_plan};
 use crate::progress::Observer;
 use crate::weights::Precision;
 
@@ -77,6 +77,7 @@ pub(super) fn input(samples: &Samples) -> Input<'_> {
 /// Those of [`Architecture::load`] and of the device; [`ErrorKind::Device`](crate::ErrorKind::Device) if a result isn't finite or runs differ.
 pub fn model(device: &Device, options: &ModelOptions, observer: &dyn Observer) -> Result<(Peak, ModelRow)> {
     let &ModelOptions { architecture, size, precision, batch, repetitions, started } = options;
+    device.prepare(&common_plan(precision))?;
     let network = architecture.load_in(size, precision)?;
     let plan = network.record(batch)?;
     let before = device.allocated_bytes();

@@ -52,8 +52,8 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Aligner> {
         return Err(Error::new(ErrorKind::Usage, format!("--lambda is {lambda}, expected a number from 0 on")));
     }
     check_output(&args.aligner)?;
-    let classifier = Classifier::load(&context.global.files(&args.classifier)?, &context.progress)?;
-    let clip = Clip::load(&context.global.files(&args.clip)?)?;
+    let classifier = Classifier::load(&context.files(&args.classifier)?, &context.progress)?;
+    let clip = Clip::load(&context.files(&args.clip)?)?;
     let images = unlabelled(&args.images, context)?;
     let options = AlignOptions { lambda: args.lambda, run: args.image.run_options(&context.global) };
     let aligner = Aligner::fit(context.device()?, &classifier, &clip, &images, &options, &context.progress)?;

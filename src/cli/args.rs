@@ -10,7 +10,7 @@ use heatlens::dataset::{BadImages, Dataset, DatasetOptions};
 use heatlens::gpu::{AdapterChoice, DeviceOptions, Power};
 use heatlens::models::Classifier;
 use heatlens::semantics::{Concepts, RunOptions};
-use heatlens::weights::{ModelFiles, Precision};
+use heatlens::weights::Precision;
 use heatlens::{Error, ErrorKind, Observer, Result};
 
 use super::Context;
@@ -103,14 +103,6 @@ impl Global {
             Batch::Auto => None,
             Batch::Of(images) => Some(images.get()),
         }
-    }
-
-    /// The files of a model that is held as was asked for.
-    ///
-    /// # Errors
-    /// Those of [`ModelFiles::open`].
-    pub(crate) fn files(&self, model: &Path) -> Result<ModelFiles> {
-        Ok(ModelFiles::open(model)?.with_precision(self.precision.unwrap_or_default()))
     }
 
     /// Refuses a precision that isn't the one `made` was made with: its scores would be compared with others.

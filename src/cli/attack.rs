@@ -64,7 +64,7 @@ fn levels(text: &str) -> Result<u8, String> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     check_output_folder(&args.attacked)?;
-    let classifier = Classifier::load(&context.global.files(&args.classifier)?, &context.progress)?;
+    let classifier = Classifier::load(&context.files(&args.classifier)?, &context.progress)?;
     let classes = class_names(args.classes.as_deref(), &classifier, &args.classifier)?;
     let images = labelled(&args.images, &classes, context)?;
     let options = AttackOptions { method: args.method, levels: args.epsilon, queries: args.queries, seed: args.seed };

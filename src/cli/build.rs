@@ -79,8 +79,8 @@ pub(crate) fn compute(args: &Args, context: &Context) -> Result<Bundle> {
     check_output_folder(&args.bundle)?;
     let concepts = Concepts::from_file(&args.concepts)?;
     let templates = args.templates.as_ref().map(Templates::from_file).transpose()?.unwrap_or_default();
-    let classifier = Classifier::load(&context.global.files(&args.classifier)?, &context.progress)?;
-    let clip = Clip::load(&context.global.files(&args.clip)?)?;
+    let classifier = Classifier::load(&context.files(&args.classifier)?, &context.progress)?;
+    let clip = Clip::load(&context.files(&args.clip)?)?;
     let aligner = Aligner::open(&args.aligner)?;
     let classes = class_names(args.classes.as_deref(), &classifier, &args.classifier)?;
     let mut images = labelled(&args.images, &classes, context)?;

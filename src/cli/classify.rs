@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
-    let classifier = Classifier::load(&context.global.files(&args.model)?, &context.progress)?;
+    let classifier = Classifier::load(&context.files(&args.model)?, &context.progress)?;
     let names = match &args.classes {
         Some(list) => Some(class_names(Some(list), &classifier, &args.model)?),
         None => classifier.class_names().map(<[String]>::to_vec),

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
         check_output(path)?;
     }
     let reference = args.expect.as_deref().map(Reference::open).transpose()?;
-    let model = Model::load(&context.global.files(&args.model)?, &context.progress)?;
+    let model = Model::load(&context.files(&args.model)?, &context.progress)?;
     let embeddings = match &args.text {
         Some(prompts) => of_prompts(args, &model, prompts, context)?,
         None => {

@@ -29,7 +29,7 @@ mod report;
 mod show;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -37,6 +37,8 @@ use std::time::Instant;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use heatlens::gpu::DeviceOptions;
 use heatlens::kernels::CooperativeGemm;
+use heatlens::models::common_plan;
+use heatlens::weights::ModelFiles;
 use heatlens::{Device, Observer, Result};
 use serde::Serialize;
 
@@ -112,6 +114,17 @@ impl Context {
         }
         let device = Device::open(&DeviceOptions { cache: self.cache.clone(), ..self.global.device_options() })?;
         Ok(self.device.get_or_init(|| device))
+    }
+
+    /// The files of a model that is held as was asked for. The adapter is opened as well, so that it can prepare while weights are read.
+    ///
+    /// # Errors
+    /// Those of [`ModelFiles::open`] and [`Device::open`].
+    fn files(&self, model: &Path) -> Result<ModelFiles> {
+        let precision = self.global.precision.unwrap_or_default();
+        let files = ModelFiles::open(model)?.with_precision(precision);
+        self.device()?.prepare(&common_plan(precision))?;
+        Ok(files)
     }
 }
 

@@ -85,8 +85,7 @@ impl Device {
             e.at(&self.summary().name).hint("use a smaller --batch, or an adapter with larger limits (heatlens doctor)")
         })?;
         let shared = self.shared();
-        let parts: Vec<Part<'_>> = plan.dispatches().iter().flat_map(|dispatch| self.parts(dispatch)).collect();
-        let pipelines = shared.pipelines(&parts.iter().map(|part| &part.launch).collect::<Vec<_>>())?;
+        let (parts, pipelines) = self.parts_of(plan)?;
         let Memory { parameters, values, staging, readback } = plan.memory();
         let transfers = staging + readback;
         let what = format!(
@@ -97,6 +96,22 @@ impl Device {
             shared.forget_uploads();
         }
         made
+    }
+
+    /// Compiles a plan's pipelines alone. On software Vulkan machine code is then made while the caller goes on, with reading a model for
+    /// instance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] if a shader doesn't compile.
+    pub fn prepare(&self, plan: &Plan) -> Result<()> {
+        self.parts_of(&plan.lowered(self.target())).map(drop)
+    }
+
+    /// Every launch of a lowered plan, and its pipeline.
+    fn parts_of<'a>(&self, plan: &'a Plan) -> Result<(Vec<Part<'a>>, Vec<Arc<Pipeline>>)> {
+        let parts: Vec<Part<'_>> = plan.dispatches().iter().flat_map(|dispatch| self.parts(dispatch)).collect();
+        let pipelines = self.shared().pipelines(&parts.iter().map(|part| &part.launch).collect::<Vec<_>>())?;
+        Ok((parts, pipelines))
     }
 
     /// A dispatch as it is, or with a parameter that is too large in blocks.

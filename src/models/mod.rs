@@ -36,6 +36,7 @@ mod transformer;
 mod vit;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use architecture::{Architecture, FormulaNetwork, SampleSize, Samples};
 pub use classifier::Classifier;
@@ -47,10 +48,11 @@ pub use network::{ClassifierOutput, InputSize, Network};
 
 use crate::error::Result;
 use crate::image::Preprocess;
+use crate::kernels::{Element, Gemm};
 use crate::layers::Normalization;
 use crate::plan::{Plan, Var};
 use crate::progress::Observer;
-use crate::weights::{ModelFiles, Weights};
+use crate::weights::{ModelFiles, Precision, Weights};
 use layout::Layout;
 
 /// What is handed each intermediate result of a forward pass, with its name, as it is recorded.
@@ -107,6 +109,16 @@ impl Model {
             Self::Clip(clip) => clip.sha256(),
         }
     }
+}
+
+/// A plan of what all networks have most of, a product of weights in `precision`: with it a device can be
+/// [prepared](crate::gpu::Device::prepare) before a model is read.
+pub fn common_plan(precision: Precision) -> Plan {
+    let weights = match precision {
+        Precision::F32 => Element::F32,
+        Precision::F16 => Element::F16,
+    };
+    Plan::of_kernel(Arc::new(Gemm { weights, ..Gemm::product(1, 4, 4) }))
 }
 
 /// An input of the pixels that `preprocess` makes.

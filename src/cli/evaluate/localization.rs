@@ -102,8 +102,8 @@ fn compute(args: &Args, context: &Context) -> Result<LocalizationEvaluation> {
             return Err(Error::new(ErrorKind::Usage, message));
         }
     }
-    let files = context.global.files(&args.classifier)?;
-    let clip = Clip::load(&context.global.files(&args.clip)?)?;
+    let files = context.files(&args.classifier)?;
+    let clip = Clip::load(&context.files(&args.clip)?)?;
     let concepts = Concepts::from_file(&args.concepts)?;
     let templates = args.templates.as_ref().map(Templates::from_file).transpose()?.unwrap_or_default();
     let classifier = Classifier::load(&files, &context.progress)?;
