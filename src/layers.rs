@@ -21,6 +21,8 @@ pub struct Parameter(Arc<ParameterData>);
 struct ParameterData {
     name: String,
     values: Values,
+    /// Whether they are multiplied on cooperative matrices.
+    for_matrices: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ enum Values {
 impl Parameter {
     /// A parameter under the name of the tensor it comes from.
     pub fn new(name: impl Into<String>, values: Vec<f32>) -> Self {
-        Self(Arc::new(ParameterData { name: name.into(), values: Values::F32(values) }))
+        Self(Arc::new(ParameterData { name: name.into(), values: Values::F32(values), for_matrices: false }))
     }
 
     /// The tensor's name.
@@ -45,6 +47,23 @@ impl Parameter {
     /// # Errors
     /// [`ErrorKind::Weights`] naming the tensor and a value that is too large.
     pub fn in_f16(&self) -> Result<Self> {
+        self.rounded(false)
+    }
+
+    /// As [`in_f16`](Self::in_f16), to be multiplied on cooperative matrices.
+    ///
+    /// # Errors
+    /// Those of [`in_f16`](Self::in_f16).
+    pub fn for_matrices(&self) -> Result<Self> {
+        self.rounded(true)
+    }
+
+    /// Whether it is multiplied on cooperative matrices.
+    pub fn is_for_matrices(&self) -> bool {
+        self.0.for_matrices
+    }
+
+    fn rounded(&self, for_matrices: bool) -> Result<Self> {
         let values = self.data().f32();
         let rounded: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
         match rounded.iter().zip(values).find(|(rounded, value)| rounded.is_infinite() && value.is_finite()) {
@@ -52,7 +71,10 @@ impl Parameter {
                 let message = format!("tensor `{}` holds {value}, and f16 ends at {}", self.name(), f16::MAX);
                 Err(Error::new(ErrorKind::Weights, message).hint("use --precision f32"))
             }
-            None => Ok(Self(Arc::new(ParameterData { name: self.name().to_owned(), values: Values::F16(rounded) }))),
+            None => {
+                let (name, values) = (self.name().to_owned(), Values::F16(rounded));
+                Ok(Self(Arc::new(ParameterData { name, values, for_matrices })))
+            }
         }
     }
 

@@ -61,7 +61,8 @@ impl Variants {
     /// # Errors
     /// [`ErrorKind::Usage`] naming the variants that the device can run, if none of them has the name.
     pub fn of(&self, kernel: &Arc<dyn Kernel>, device: &Device) -> Result<Vec<(Arc<dyn Kernel>, Variant)>> {
-        let in_its_place = kernel.tuned(device.target()).unwrap_or_else(|| kernel.clone());
+        let cooperative = device.matrices().and_then(|matrices| kernel.cooperative(matrices));
+        let in_its_place = cooperative.or_else(|| kernel.tuned(device.target())).unwrap_or_else(|| kernel.clone());
         let own = in_its_place.launch(device.profile());
         let is_chosen = |variant: &Variant| match self {
             Self::All => true,

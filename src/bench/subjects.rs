@@ -48,7 +48,7 @@ impl Subject {
     pub fn in_precision(self, precision: Precision) -> Self {
         let shaped = match precision {
             Precision::F32 => self.shaped,
-            Precision::F16 => self.shaped.in_f16(),
+            Precision::F16 | Precision::F16Matrices => self.shaped.in_f16(),
         };
         Self { shaped, ..self }
     }

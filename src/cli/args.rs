@@ -40,9 +40,9 @@ pub(crate) struct Global {
     /// How models' matrices and convolutions are held on the GPU: f32, or f16, which halves their memory; sums are f32 in both
     /// [default: f32, or what the bundle or filter was made with]
     #[arg(long, global = true, value_name = "f32|f16")]
-    pub(crate) precision: Option<Precision>,
-    /// Multiply weights that are held in f16 (--precision f16) on the adapter's cooperative matrices (tensor cores), the floats that
-    /// they are multiplied with rounded to f16 as well; refused where the adapter lacks them or fails the test that comes first
+    precision: Option<Precision>,
+    /// With --precision f16, multiply on the adapter's cooperative matrices (tensor cores) and round what weights are multiplied with to f16 as
+    /// well; refused where the adapter lacks them or fails the test that comes first. Bundles and filters that were made so need it
     #[arg(long, global = true, env = "HEATLENS_COOPERATIVE_MATRIX", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     cooperative_matrix: bool,
@@ -105,16 +105,23 @@ impl Global {
         }
     }
 
+    /// How models are to be held and multiplied, if that was said.
+    pub(crate) fn precision(&self) -> Option<Precision> {
+        match self.precision {
+            Some(Precision::F16) if self.cooperative_matrix => Some(Precision::F16Matrices),
+            given => given,
+        }
+    }
+
     /// Refuses a precision that isn't the one `made` was made with: its scores would be compared with others.
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] naming `made` and both precisions.
     pub(crate) fn check_precision(&self, made: &Path, precision: Precision) -> Result<()> {
-        match self.precision.filter(|asked| *asked != precision) {
+        match self.precision().filter(|asked| *asked != precision) {
             None => Ok(()),
             Some(asked) => {
-                let message =
-                    format!("{}: made with weights in {precision}, and --precision is {asked}", made.display());
+                let message = format!("{}: made with weights in {precision}, and {asked} is asked for", made.display());
                 Err(Error::new(ErrorKind::Mismatch, message)
                     .hint("leave --precision out, or make bundle and filter anew with it"))
             }

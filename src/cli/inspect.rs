@@ -56,7 +56,7 @@ struct Findings<'a> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let batch = context.global.batch().unwrap_or(BATCH);
-    let mut inspection = Inspection::of(&args.model, batch, context.global.precision.unwrap_or_default())?;
+    let mut inspection = Inspection::of(&args.model, batch, context.global.precision().unwrap_or_default())?;
     for notice in &inspection.notices {
         context.progress.notice(notice);
     }

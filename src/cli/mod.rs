@@ -121,7 +121,7 @@ impl Context {
     /// # Errors
     /// Those of [`ModelFiles::open`] and [`Device::open`].
     fn files(&self, model: &Path) -> Result<ModelFiles> {
-        let precision = self.global.precision.unwrap_or_default();
+        let precision = self.global.precision().unwrap_or_default();
         let files = ModelFiles::open(model)?.with_precision(precision);
         self.device()?.prepare(&common_plan(precision))?;
         Ok(files)
@@ -175,7 +175,7 @@ fn run(args: Vec<OsString>, started: Instant) -> Result<ExitCode> {
             && !device.dispatches().keys().any(|shader| shader.starts_with(CooperativeGemm::NAME))
     };
     if outcome.is_ok() && context.device.get().filter(idle).is_some() {
-        let notice = "--cooperative-matrix made no difference: no weights were held in f16 (--precision f16)";
+        let notice = "--cooperative-matrix made no difference: nothing was to be multiplied on them (--precision f16)";
         context.progress.notice(notice);
     }
     context.progress.clear();

@@ -72,8 +72,9 @@ pub struct DeviceOptions {
     /// Measure once which tiles suit a hardware adapter, within about half a second, and keep that in the [`cache`](Self::cache), without
     /// which a table by kind of adapter is used.
     pub tune: bool,
-    /// Multiply weights that are held in f16 on the adapter's cooperative matrices (tensor cores), the floats that they are multiplied
-    /// with rounded to f16 as well. A device that lacks them, or whose results aren't the reference's, isn't opened.
+    /// Have the adapter's cooperative matrices (tensor cores) for models whose weights are for them
+    /// ([`Precision::F16Matrices`](crate::weights::Precision::F16Matrices)). A device that lacks them, or whose results aren't the
+    /// reference's, isn't opened; other models run as they do without.
     pub cooperative_matrix: bool,
     /// WGSL to run in the place of the shaders of these names. It has their bindings and constants, and is always compiled
     /// with every run-time check.

@@ -183,7 +183,7 @@ impl Device {
         Target { profile: self.0.profile, least_workgroups, matrices: self.0.matrices }
     }
 
-    /// The cooperative matrices that it multiplies weights in f16 on; none if it wasn't opened with
+    /// The cooperative matrices that it multiplies weights on which are for them; none if it wasn't opened with
     /// [`DeviceOptions::cooperative_matrix`].
     pub fn matrices(&self) -> Option<Matrices> {
         self.0.matrices

@@ -77,9 +77,10 @@ impl Device {
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] if the plan passes a limit of the adapter ([`Plan::check`]) or the device is out of memory;
-    /// [`ErrorKind::Device`] if a shader doesn't compile.
+    /// [`ErrorKind::Device`] if a shader doesn't compile, or if weights are for cooperative matrices and the device wasn't opened with them.
     pub fn compile(&self, plan: &Plan) -> Result<Executable> {
         let plan = &plan.lowered(self.target());
+        self.check_matrices(plan)?;
         let limits = self.limits();
         plan.check(&limits).map_err(|e| {
             e.at(&self.summary().name).hint("use a smaller --batch, or an adapter with larger limits (heatlens doctor)")

@@ -6,6 +6,7 @@ use std::fmt;
 use super::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Matrices, MatrixEdge, cases};
+use crate::plan::Plan;
 
 /// What the kernels on cooperative matrices need.
 pub(super) const FEATURES: wgpu::Features =
@@ -94,6 +95,20 @@ pub(super) fn of(adapter: &wgpu::Adapter) -> Result<Matrices> {
 }
 
 impl Device {
+    /// Refuses a lowered plan that still has kernels for cooperative matrices which this device doesn't have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] saying so.
+    pub(super) fn check_matrices(&self, plan: &Plan) -> Result<()> {
+        if !plan.dispatches().iter().any(|dispatch| dispatch.kernel.needs_matrices()) {
+            return Ok(());
+        }
+        let name = &self.summary().name;
+        let message = format!("the model's weights are for cooperative matrices, and {name} wasn't opened with any");
+        Err(Error::new(ErrorKind::Device, message)
+            .hint("use --cooperative-matrix (in a program DeviceOptions::cooperative_matrix), as when bundle or filter was made"))
+    }
+
     /// Runs every kernel on cooperative matrices against its f64 reference.
     ///
     /// # Errors

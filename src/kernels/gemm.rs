@@ -168,6 +168,9 @@ pub struct Gemm {
     pub activation: Activation,
     /// How the weights are stored: f32, or f16.
     pub weights: Element,
+    /// Whether weights in f16 are multiplied on cooperative matrices, the input rounded to f16 as well. A plan is lowered to kernels
+    /// that do so.
+    pub on_matrices: bool,
     /// Whether the fourth operand is added before the activation. Without it that operand is the bias once more.
     pub residual: bool,
     /// How many products this is: each has as many of the rows, one after another, and weights of its own.
@@ -193,6 +196,7 @@ impl Gemm {
             window: Window { height: 1, width: 1, stride: 1, padding: 0 },
             activation: Activation::Identity,
             weights: Element::F32,
+            on_matrices: false,
             residual: false,
             products: 1,
             least_workgroups: Target::LEAST_WORKGROUPS,
@@ -331,9 +335,14 @@ impl Kernel for Gemm {
         (self.weights == Element::F16).then(|| Arc::new(CooperativeGemm { gemm: self.clone(), matrices }) as _)
     }
 
+    fn needs_matrices(&self) -> bool {
+        self.on_matrices
+    }
+
     fn tuned(&self, target: Target) -> Option<Arc<dyn Kernel>> {
         let tuned = Self { least_workgroups: target.least_workgroups, ..self.clone() };
-        let cooperative = target.matrices.and_then(|matrices| tuned.cooperative(matrices));
+        let matrices = target.matrices.filter(|_| self.on_matrices);
+        let cooperative = matrices.and_then(|matrices| tuned.cooperative(matrices));
         Some(cooperative.unwrap_or_else(|| Arc::new(tuned)))
     }
 

@@ -101,7 +101,7 @@ pub struct Target {
     /// Workgroups that one image must make with the GEMM's larger tile on hardware for a layer to take it: fewer leave most cores of a GPU
     /// idle, and a smaller tile loads more for each multiply-add.
     pub least_workgroups: usize,
-    /// The cooperative matrices that multiply weights held in f16, if any do.
+    /// The cooperative matrices that there are for kernels that need some.
     pub matrices: Option<Matrices>,
 }
 
@@ -323,13 +323,18 @@ pub trait Kernel: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether cooperative matrices are asked for, which [`cooperative`](Self::cooperative) is there for.
+    fn needs_matrices(&self) -> bool {
+        false
+    }
+
     /// The kernel that computes the same on cooperative matrices from its floats rounded to f16, if there is one: of products whose
     /// weights are held in f16.
     fn cooperative(&self, _matrices: Matrices) -> Option<Arc<dyn Kernel>> {
         None
     }
 
-    /// The kernel with tiles for a target, on its cooperative matrices where there are any for the kernel; none if it has no choice.
+    /// The kernel with tiles for a target, and on its cooperative matrices if it needs such and there are any; none if it has no choice.
     fn tuned(&self, _target: Target) -> Option<Arc<dyn Kernel>> {
         None
     }

@@ -60,6 +60,7 @@ fn held(weights: &Weights, parameter: &Parameter) -> Result<Parameter> {
     match weights.precision() {
         Precision::F32 => Ok(parameter.clone()),
         Precision::F16 => parameter.in_f16().map_err(|error| error.at(weights.name())),
+        Precision::F16Matrices => parameter.for_matrices().map_err(|error| error.at(weights.name())),
     }
 }
 

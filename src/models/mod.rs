@@ -114,11 +114,12 @@ impl Model {
 /// A plan of what all networks have most of, a product of weights in `precision`: with it a device can be
 /// [prepared](crate::gpu::Device::prepare) before a model is read.
 pub fn common_plan(precision: Precision) -> Plan {
-    let weights = match precision {
-        Precision::F32 => Element::F32,
-        Precision::F16 => Element::F16,
+    let (weights, on_matrices) = match precision {
+        Precision::F32 => (Element::F32, false),
+        Precision::F16 => (Element::F16, false),
+        Precision::F16Matrices => (Element::F16, true),
     };
-    Plan::of_kernel(Arc::new(Gemm { weights, ..Gemm::product(1, 4, 4) }))
+    Plan::of_kernel(Arc::new(Gemm { weights, on_matrices, ..Gemm::product(1, 4, 4) }))
 }
 
 /// An input of the pixels that `preprocess` makes.

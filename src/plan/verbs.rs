@@ -73,7 +73,8 @@ impl Plan {
         if groups == 1 {
             let weights = layer.weight.data().element();
             let product = Gemm::product(1, inputs, outputs);
-            let kernel = Gemm { images, height, width, window, activation, weights, residual, ..product };
+            let on_matrices = layer.weight.is_for_matrices();
+            let kernel = Gemm { images, height, width, window, activation, weights, on_matrices, residual, ..product };
             self.dispatch(kernel, reads, shape, true)
         } else if layer.is_depthwise() {
             let kernel = DepthwiseConv { images, height, width, channels, window, activation, residual };

@@ -322,7 +322,7 @@ mod tests {
             bundle.thumbnails = Path::new(name).join("thumbs");
         }
         type Change = fn(&mut Bundle);
-        let changes: [(&str, Change); 14] = [
+        let changes: [(&str, Change); 15] = [
             ("one and two have different classes: number 3 is 'cat' and none", |b| drop(b.manifest.classes.pop())),
             ("concepts: number 1 is 'wings' and 'fins'", |b| b.manifest.concepts[0] = "fins".to_owned()),
             ("prompt templates: number 2 is none and '{}'", |b| b.manifest.templates.push("{}".to_owned())),
@@ -333,6 +333,7 @@ mod tests {
             ("preprocessing for CLIP: ", |b| b.manifest.clip.preprocess = "x".to_owned()),
             ("precisions of the classifier: f32 and f16", |b| b.manifest.classifier.precision = Precision::F16),
             ("precisions of CLIP: f32 and f16", |b| b.manifest.clip.precision = Precision::F16),
+            ("f32 and f16 on cooperative matrices", |b| b.manifest.clip.precision = Precision::F16Matrices),
             ("adapters: an adapter and x", |b| b.manifest.adapter = "x".to_owned()),
             ("minimum supports: 5 and 2", |b| b.manifest.minimum_support = 2),
             ("concept prompts: 'wheels' has another direction", |b| b.directions.data_mut()[3] += 1.0),

@@ -15,6 +15,10 @@ pub enum Precision {
     F32,
     /// 16 bits: half the memory, each weight rounded to 11 significant bits.
     F16,
+    /// 16 bits, multiplied on cooperative matrices after rounding what they are multiplied with in the same way. Only devices that were
+    /// opened with them run such a model.
+    #[serde(rename = "f16-matrices")]
+    F16Matrices,
 }
 
 impl fmt::Display for Precision {
@@ -22,6 +26,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::F16Matrices => "f16 on cooperative matrices",
         })
     }
 }
@@ -29,6 +34,7 @@ impl fmt::Display for Precision {
 impl FromStr for Precision {
     type Err = String;
 
+    /// How weights are held; where they are multiplied isn't said by name.
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Self::F32, Self::F16];
         all.into_iter().find(|precision| precision.to_string() == text).ok_or_else(|| "expected f32 or f16".to_owned())

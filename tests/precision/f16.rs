@@ -1,7 +1,9 @@
 //! Networks whose weights are held in f16, on every kind of kernel: how far rounding moves their outputs, and that it moves nothing else.
 
-use heatlens::gpu::{Device, DeviceOptions};
+use heatlens::gpu::{Device, DeviceOptions, Input};
+use heatlens::layers::{Activation, Linear};
 use heatlens::weights::Precision;
+use heatlens::{ErrorKind, Plan, Tensor};
 
 use crate::BATCHES;
 use crate::support::accuracy::Table;
@@ -49,36 +51,48 @@ fn run(golden: &Golden, precision: Precision, devices: &[Device], batches: &[usi
 }
 
 /// Prints how far rounding moves each output and holds it to `bounds`.
-fn check(name: &str, devices: &[Device], batches: &[usize], bounds: &[(&str, f64, f64)], table: &Table) {
-    let golden = Golden::open(name);
-    let &(_, error, cosine) = bounds.iter().find(|(network, ..)| *network == name).unwrap();
-    for found in run(&golden, Precision::F16, devices, batches) {
-        for figures in &golden.header.outputs {
-            let output = value(&found, &figures.name);
-            let deviation = golden.deviation(figures, output);
-            let least = least_cosine(output, golden.array(&figures.name));
-            println!("{name} in f16: {} error {:.1e}, 1 - cosine {:.1e}", figures.name, deviation.error, 1.0 - least);
-            let cells = [format!("{:.1e}", deviation.error), format!("{:.1e}", 1.0 - least)];
-            table.row(&format!("`{name}` {}", figures.name), &cells);
-            assert!(deviation.error <= error, "{name}: {} is off by {:.1e}", figures.name, deviation.error);
-            assert!(1.0 - least <= cosine, "{name}: {} has a cosine of {least}", figures.name);
-            assert!(deviation.error > 0.0, "{name}: {} doesn't show the rounding", figures.name);
+/// Where networks run, and how far that may move their outputs.
+struct Check<'a> {
+    precision: Precision,
+    devices: &'a [Device],
+    bounds: &'a [(&'a str, f64, f64)],
+    table: &'a Table,
+}
+
+impl Check<'_> {
+    /// Prints how far rounding moves each output and holds it to the bounds.
+    fn run(&self, name: &str, batches: &[usize]) {
+        let golden = Golden::open(name);
+        let &(_, error, cosine) = self.bounds.iter().find(|(network, ..)| *network == name).unwrap();
+        for found in run(&golden, self.precision, self.devices, batches) {
+            for figures in &golden.header.outputs {
+                let output = value(&found, &figures.name);
+                let deviation = golden.deviation(figures, output);
+                let least = least_cosine(output, golden.array(&figures.name));
+                let what = format!("{name} in {}: {}", self.precision, figures.name);
+                println!("{what} error {:.1e}, 1 - cosine {:.1e}", deviation.error, 1.0 - least);
+                let cells = [format!("{:.1e}", deviation.error), format!("{:.1e}", 1.0 - least)];
+                self.table.row(&format!("`{name}` {}", figures.name), &cells);
+                assert!(deviation.error <= error, "{what} is off by {:.1e}", deviation.error);
+                assert!(1.0 - least <= cosine, "{what} has a cosine of {least}");
+                assert!(deviation.error > 0.0, "{what} doesn't show the rounding");
+            }
         }
     }
 }
 
 #[test]
 fn small_networks() {
-    for name in SMALL {
-        check(name, &all_profiles(), &BATCHES, &WEIGHTS, &WEIGHTS_TABLE);
-    }
+    let devices = all_profiles();
+    let check = Check { precision: Precision::F16, devices: &devices, bounds: &WEIGHTS, table: &WEIGHTS_TABLE };
+    SMALL.iter().for_each(|name| check.run(name, &BATCHES));
 }
 
 #[test]
 fn large_networks() {
-    for name in LARGE {
-        check(name, &own_profile(), &[], &WEIGHTS, &WEIGHTS_TABLE);
-    }
+    let devices = own_profile();
+    let check = Check { precision: Precision::F16, devices: &devices, bounds: &WEIGHTS, table: &WEIGHTS_TABLE };
+    LARGE.iter().for_each(|name| check.run(name, &[]));
 }
 
 /// A device with cooperative matrices; none on adapters without them, which must say so.
@@ -96,27 +110,45 @@ fn ran_on_matrices(device: &Device) -> bool {
 fn networks_on_cooperative_matrices() {
     let Some(device) = cooperative() else { return };
     assert!(!ran_on_matrices(&device), "the test at the start is counted");
-    for name in SMALL {
-        check(name, std::slice::from_ref(&device), &BATCHES, &BOTH, &BOTH_TABLE);
-    }
-    for name in LARGE {
-        check(name, std::slice::from_ref(&device), &[], &BOTH, &BOTH_TABLE);
-    }
-    assert!(ran_on_matrices(&device));
+    let devices = [device];
+    let check = Check { precision: Precision::F16Matrices, devices: &devices, bounds: &BOTH, table: &BOTH_TABLE };
+    SMALL.iter().for_each(|name| check.run(name, &BATCHES));
+    LARGE.iter().for_each(|name| check.run(name, &[]));
+    assert!(ran_on_matrices(&devices[0]));
 }
 
-/// Cooperative matrices are for weights in f16 alone: with them in use, all other results keep their bits.
+/// Cooperative matrices are for models that ask for them: where a device has them, all others keep their bits.
 #[test]
-fn cooperative_matrices_leave_f32_as_it_is() {
+fn cooperative_matrices_leave_other_models_as_they_are() {
     let Some(device) = cooperative() else { return };
-    for name in SMALL {
+    for (name, precision) in SMALL.into_iter().flat_map(|name| [(name, Precision::F32), (name, Precision::F16)]) {
         let golden = Golden::open(name);
         let devices = [Device::best().unwrap(), device.clone()];
-        let [without, with] = run(&golden, Precision::F32, &devices, &[]).try_into().unwrap();
+        let [without, with] = run(&golden, precision, &devices, &[]).try_into().unwrap();
         for (name, tensor) in &without {
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert!(bits(tensor.data()) == bits(value(&with, name).data()), "{}: {name}", golden.name);
+            assert!(bits(tensor.data()) == bits(value(&with, name).data()), "{} in {precision}: {name}", golden.name);
         }
     }
     assert!(!ran_on_matrices(&device));
+}
+
+/// A model for cooperative matrices isn't run as another on a device that wasn't opened with them.
+#[test]
+fn models_for_cooperative_matrices_need_them() {
+    let layer = Linear::new("fc.weight", &Tensor::new([2, 3], vec![0.5; 6]), None);
+    let layer = Linear { weight: layer.weight.for_matrices().unwrap(), ..layer };
+    let mut plan = Plan::new(1);
+    let x = plan.input("x", 1, 3);
+    let y = plan.linear(x, &layer, Activation::Identity);
+    plan.output("y", y);
+    let error = Device::best().unwrap().compile(&plan).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    assert!(error.to_string().contains("wasn't opened with any"), "{error}");
+    assert!(error.hint_text().unwrap().contains("--cooperative-matrix"), "{error:?}");
+    if let Some(device) = cooperative() {
+        let found = device.compile(&plan).unwrap().run(&[("x", Input::F32(&[1.0, 2.0, 0.1]))]).unwrap().tensor("y");
+        // 0.1 is 0.09998 in f16.
+        assert!(found.data().iter().all(|y| (y - 1.549_987_8).abs() < 1e-6), "{found:?}");
+    }
 }

@@ -50,7 +50,7 @@ impl Tower<'_> {
                 plan.output(name, var);
             }
         });
-        let element = if self.precision == Precision::F16 { Element::F16 } else { Element::F32 };
+        let element = if self.precision == Precision::F32 { Element::F32 } else { Element::F16 };
         let mut products = plan.dispatches().iter().filter(|dispatch| dispatch.kernel.name() == "gemm");
         assert!(products.all(|product| product.kernel.reads()[1].element == element), "all weights in {element:?}");
         let outputs = self.device.compile(&plan).unwrap().run(&[items.input()]).unwrap();

@@ -141,7 +141,7 @@ fn replacement(file: &Path, subjects: &[Subject], variants: &Variants, context: 
 
 /// How networks' weights are to be held.
 fn precision(context: &Context) -> Precision {
-    context.global.precision.unwrap_or_default()
+    context.global.precision().unwrap_or_default()
 }
 
 /// The kernel of this name, at the given shape or at whichever.
@@ -152,7 +152,7 @@ fn of_name(name: &str, shape: Option<&Sizes>, precision: Precision) -> Result<Ar
     known(name)?;
     let found = kernels_there_are().into_iter().find(|case| case.kernel.name() == name);
     let kernel = found.expect("every kernel is in the shape table").kernel;
-    let in_f16 = (precision == Precision::F16).then(|| kernel.in_f16()).flatten();
+    let in_f16 = (precision != Precision::F32).then(|| kernel.in_f16()).flatten();
     Ok(in_f16.unwrap_or(kernel))
 }
 

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Outcome> {
     let options = ModelOptions {
         architecture: arch,
         size,
-        precision: context.global.precision.unwrap_or_default(),
+        precision: context.global.precision().unwrap_or_default(),
         batch: context.global.batch().unwrap_or(1),
         repetitions: args.common.repetitions(),
         started: context.started,
