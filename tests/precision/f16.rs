@@ -50,7 +50,6 @@ fn run(golden: &Golden, precision: Precision, devices: &[Device], batches: &[usi
     run(golden, precision, devices, batches)
 }
 
-/// Prints how far rounding moves each output and holds it to `bounds`.
 /// Where networks run, and how far that may move their outputs.
 struct Check<'a> {
     precision: Precision,
