@@ -57,11 +57,12 @@ pub(super) fn held_conv(weights: &Weights, layer: Conv2d) -> Result<Conv2d> {
 }
 
 fn held(weights: &Weights, parameter: &Parameter) -> Result<Parameter> {
-    match weights.precision() {
+    let held = match weights.precision() {
         Precision::F32 => Ok(parameter.clone()),
-        Precision::F16 => parameter.in_f16().map_err(|error| error.at(weights.name())),
-        Precision::F16Matrices => parameter.for_matrices().map_err(|error| error.at(weights.name())),
-    }
+        Precision::F16 => parameter.in_f16(),
+        Precision::F16Matrices => parameter.for_matrices(),
+    };
+    held.map_err(|error| error.at(weights.name()))
 }
 
 /// The linear layer `name`, `[outputs, inputs]` with a bias.
